@@ -1,0 +1,1 @@
+"""The primitive, the loop and what they are made of."""

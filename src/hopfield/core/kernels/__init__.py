@@ -1,0 +1,1 @@
+"""Ways to compute one association: dense, fused and streaming."""

@@ -1,0 +1,54 @@
+"""Matrix products in the two shapes that an association needs, on the fastest library at hand.
+
+On x86 processors with AVX-512, PyTorch's float32 products go to MKL, which on processors of other makers than Intel
+uses half the vector width; oneDNN, shipped in the same build, uses all of it. Which one runs depends on the machine
+and the shapes alone, never on the data.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+# below this many multiplications the two are level, and the plain product has less overhead
+_WORTHWHILE = 1 << 20
+
+
+@cache
+def _onednn() -> bool:
+    """Whether oneDNN's product is there and wider than the default."""
+    wide = "AVX512" in torch.backends.cpu.get_cpu_capability()
+    return wide and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def _fits(left: Tensor, right: Tensor, size: int) -> bool:
+    return (
+        left.dtype == torch.float32
+        and left.device.type == "cpu"
+        and size >= _WORTHWHILE
+        and left.is_contiguous()
+        and not torch.compiler.is_compiling()
+        and right.dtype == torch.float32
+        and _onednn()
+    )
+
+
+def similarities(states: Tensor, patterns: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Q Kᵀ + bias without gradients. (B, L, d), (B, N, d), (N,) -> (B, L, N)."""
+    batch, rows, width = states.shape
+    columns = patterns.shape[1]
+    if batch == 1 and _fits(states, patterns, rows * columns * width):
+        flat = torch.ops.mkldnn._linear_pointwise(states[0], patterns[0], bias, "none", [], "")
+        return flat.unsqueeze(0)  # type: ignore[no-any-return]
+    if bias is None:
+        return torch.bmm(states, patterns.mT)
+    return torch.baddbmm(bias, states, patterns.mT)
+
+
+def mix(weights: Tensor, values: Tensor) -> Tensor:
+    """P V without gradients. (B, L, N), (B, N, v) -> (B, L, v)."""
+    batch, rows, columns = weights.shape
+    if batch == 1 and _fits(weights, values, rows * columns * values.shape[2]):
+        flat = torch.ops.mkldnn._linear_pointwise(weights[0], values[0].mT, None, "none", [], "")
+        return flat.unsqueeze(0)  # type: ignore[no-any-return]
+    return torch.bmm(weights, values)

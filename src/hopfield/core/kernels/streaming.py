@@ -1,0 +1,254 @@
+"""Association in one or a few passes over blocks of patterns: memory O(states), never states x patterns.
+
+For softmax the running log-sum-exp is merged block by block; for the sparse maps the threshold is found exactly by
+repeated passes. Gradients recompute the scores block by block. Scores live in float32 or float64 whatever the inputs.
+
+Shapes: B batches, L states, N patterns, d pattern size, v value size. A memory shared by the whole batch has B = 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hopfield.core.kernels.matmul import mix, similarities
+from hopfield.core.separation import Softmax, Softmax1, Streamable
+
+_LOG2E = math.log2(math.e)
+# scores that stay within 2^±_SLACK of the reference need no new one: exp2 neither overflows nor loses anything
+_SLACK = 60.0
+_TILE = 1 << 20  # scores per tile: 4 MiB in float32, the second-level caches of a few cores
+_TILE_ACCELERATOR = 1 << 26
+_STATES = 1024  # states per tile
+
+
+class Problem(NamedTuple):
+    """One association in canonical form; `beta` is already in `states` and `bias`."""
+
+    states: Tensor
+    """(B, L, d), multiplied by beta"""
+    patterns: Tensor
+    """(B, N, d)"""
+    values: Tensor | None
+    """(B, N, v), or None when only the potential is wanted"""
+    bias: Tensor | None
+    """broadcasts to (B, L, N), multiplied by beta"""
+    mask: Tensor | None
+    """bool, broadcasts to (B, L, N); True takes part"""
+
+    def rows(self, rows: slice) -> Problem:
+        """The problem for some of its states."""
+        bias, mask = _rows(self.bias, rows), _rows(self.mask, rows)
+        return self._replace(states=self.states[:, rows].contiguous(), bias=bias, mask=mask)
+
+
+def _rows(tensor: Tensor | None, rows: slice) -> Tensor | None:
+    return tensor if tensor is None or tensor.shape[1] == 1 else tensor[:, rows]
+
+
+def _columns(tensor: Tensor, block: slice) -> Tensor:
+    return tensor if tensor.shape[-1] == 1 else tensor[..., block]
+
+
+def blocks(problem: Problem) -> Iterator[slice]:
+    """Slices of patterns small enough for one tile."""
+    batch, states, width = problem.states.shape
+    count = problem.patterns.shape[1]
+    tile = _TILE if problem.states.device.type == "cpu" else _TILE_ACCELERATOR
+    size = max(256, min(tile // max(1, batch * states), tile // max(1, width)))
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def tiles(problem: Problem) -> Iterator[slice]:
+    """Slices of states small enough for one tile."""
+    states = problem.states.shape[1]
+    return (slice(start, min(start + _STATES, states)) for start in range(0, states, _STATES))
+
+
+def scores(problem: Problem, block: slice, scale: float = 1.0) -> Tensor:
+    """Scores of a block of patterns times `scale`; `problem.states` is already multiplied by it. -> (B, L, block)."""
+    states, bias, mask = problem.states, problem.bias, problem.mask
+    patterns = problem.patterns[:, block].to(states.dtype)
+    row = None
+    if bias is not None:
+        bias = _columns(bias, block).to(states.dtype)
+        bias = bias * scale if scale != 1.0 else bias
+        if bias.shape[:2] == (1, 1) and bias.shape[2] == patterns.shape[1]:
+            row, bias = bias[0, 0], None  # added by the product itself
+    result = similarities(states, patterns, row)
+    if bias is not None:
+        result += bias
+    if mask is not None:
+        result.masked_fill_(~_columns(mask, block), -math.inf)
+    return result
+
+
+def _softmax_forward(problem: Problem, null: bool) -> tuple[Tensor | None, Tensor]:
+    """Values and log-sum-exp by one online pass, in powers of two; `null` adds a pattern of score and value 0."""
+    states = problem.states * _LOG2E
+    problem = problem._replace(states=states)
+    batch, rows, _ = states.shape
+    reference = states.new_full((batch, rows, 1), 0.0 if null else -math.inf)
+    total = states.new_full((batch, rows, 1), 1.0 if null else 0.0)
+    mixed = None if problem.values is None else states.new_zeros((batch, rows, problem.values.shape[2]))
+    shift = False
+    for block in blocks(problem):
+        weights = scores(problem, block, _LOG2E)
+        top = weights.amax(-1, keepdim=True)
+        rises = top > reference + _SLACK
+        if bool(rises.any()):
+            # a reference of 0 where that is near enough saves subtracting it
+            risen = torch.where(rises, torch.where(top.abs() <= _SLACK, 0.0, top), reference)
+            factor = torch.exp2(reference - torch.where(risen == -math.inf, 0.0, risen))
+            total *= factor
+            if mixed is not None:
+                mixed *= factor
+            reference = risen
+            shift = bool(((reference != 0) & (reference != -math.inf)).any())
+        if shift:
+            weights -= torch.where(reference == -math.inf, 0.0, reference)
+        weights.exp2_()
+        total += weights.sum(-1, keepdim=True)
+        if mixed is not None and problem.values is not None:
+            mixed += mix(weights, problem.values[:, block].to(states.dtype))
+    level = (reference + torch.log2(total)) / _LOG2E
+    return (None if mixed is None else mixed / torch.where(total == 0, 1.0, total)), level
+
+
+def _forward(problem: Problem, separation: Streamable) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+    """Values (B, L, v), if asked for, and the normalizer (B, L, 1) of every state."""
+    if isinstance(separation, Softmax | Softmax1):
+        values, level = _softmax_forward(problem, null=isinstance(separation, Softmax1))
+        return values, (level,)
+    normalizer = separation.normalizer(lambda: (scores(problem, block) for block in blocks(problem)))
+    if problem.values is None:
+        return None, normalizer
+    mixed = problem.states.new_zeros((*problem.states.shape[:2], problem.values.shape[2]))
+    for block in blocks(problem):
+        weights = separation.weights_at(scores(problem, block), normalizer)
+        mixed += mix(weights, problem.values[:, block].to(mixed.dtype))
+    return mixed, normalizer
+
+
+def normalizers(problem: Problem, separation: Streamable) -> tuple[Tensor, ...]:
+    """The normalizer (B, L, 1) of every state, without gradients."""
+    return _forward(problem._replace(values=None), separation)[1]
+
+
+def _reduce(gradient: Tensor, like: Tensor) -> Tensor:
+    """Sum a gradient over the dimensions along which `like` was broadcast."""
+    return gradient.sum_to_size(like.shape)
+
+
+class _Gradients:
+    """Accumulates the gradients of one problem, block by block."""
+
+    def __init__(self, problem: Problem, wanted: tuple[bool, bool, bool, bool]) -> None:
+        states, patterns, values, bias, _ = problem
+        of_states, of_patterns, of_values, of_bias = wanted
+        self.states = torch.zeros_like(states) if of_states else None
+        self.patterns = torch.zeros_like(patterns, dtype=states.dtype) if of_patterns else None
+        self.values = None if values is None or not of_values else torch.zeros_like(values, dtype=states.dtype)
+        self.bias = None if bias is None or not of_bias else torch.zeros_like(bias, dtype=states.dtype)
+
+    def add(self, problem: Problem, rows: slice, block: slice, slope: Tensor, weights: Tensor, g: Tensor | None) -> None:
+        """`slope` is the loss's gradient in the scores of these rows and patterns, (B, rows, block)."""
+        dtype = problem.states.dtype
+        if self.states is not None:
+            self.states[:, rows] += mix(slope, problem.patterns[:, block].to(dtype))
+        if self.patterns is not None:
+            self.patterns[:, block] += torch.bmm(slope.mT, problem.states)
+        if self.values is not None and g is not None:
+            self.values[:, block] += torch.bmm(weights.mT, g)
+        if self.bias is not None and problem.bias is not None:
+            row = slice(None) if self.bias.shape[1] == 1 else rows
+            column = slice(None) if self.bias.shape[2] == 1 else block
+            view = self.bias[:, row, column]
+            view += _reduce(slope, view)
+
+
+class _Streaming(torch.autograd.Function):
+    """Values and potential with gradients recomputed block by block."""
+
+    @staticmethod
+    def forward(ctx: Any, separation: Streamable, mask: Tensor | None, *inputs: Tensor | None) -> tuple[Tensor, Tensor]:
+        states, patterns, values, bias = inputs
+        assert states is not None
+        assert patterns is not None
+        problem = Problem(states, patterns, values, bias, mask)
+        parts = [_forward(problem.rows(rows), separation) for rows in tiles(problem)]
+        normalizer = tuple(torch.cat(entry, 1) for entry in zip(*(part[1] for part in parts), strict=True))
+        mixed = states.new_zeros(()) if values is None else torch.cat([p[0] for p in parts if p[0] is not None], 1)
+        ctx.separation = separation
+        ctx.save_for_backward(states, patterns, values, bias, mask, mixed, *normalizer)
+        return mixed, normalizer[0].squeeze(-1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        states, patterns, values, bias, mask, mixed, *normalizer = ctx.saved_tensors
+        problem = Problem(states, patterns, values, bias, mask)
+        gradients = _Gradients(problem, ctx.needs_input_grad[2:])
+        for rows in tiles(problem):
+            _backward_rows(
+                problem.rows(rows),
+                rows,
+                ctx.separation,
+                tuple(entry[:, rows] for entry in normalizer),
+                None if values is None else (grads[0][:, rows].contiguous(), mixed[:, rows]),
+                grads[1][:, rows].unsqueeze(-1),
+                gradients,
+            )
+        result = (gradients.states, gradients.patterns, gradients.values, gradients.bias)
+        return None, None, *(
+            None if g is None else g.to(t.dtype) for g, t in zip(result, (states, patterns, values, bias), strict=True)
+        )
+
+
+def _backward_rows(
+    problem: Problem,
+    rows: slice,
+    separation: Streamable,
+    normalizer: tuple[Tensor, ...],
+    output: tuple[Tensor, Tensor] | None,
+    of_potential: Tensor,
+    gradients: _Gradients,
+) -> None:
+    """Add the gradients that flow through some rows of states.
+
+    With g_i = (dL/dvalues)·v_i, the gradient in the scores is ∇²Ω* g + (dL/dΩ*) p.
+    """
+
+    def slopes(block: slice) -> tuple[Tensor, Tensor]:
+        s = scores(problem, block)
+        if output is None or problem.values is None:
+            return s, torch.zeros_like(s)
+        return s, similarities(output[0], problem.values[:, block].to(s.dtype))
+
+    zero = torch.zeros_like(of_potential)
+    along_w, along_a = zero, zero
+    if output is not None and separation.exponential:
+        along_w = along_a = (output[0] * output[1]).sum(-1, keepdim=True)
+    elif output is not None:
+        for block in blocks(problem):
+            s, g = slopes(block)
+            curvature = separation.curvature_at(s, normalizer)
+            along_w = along_w + (curvature.diagonal * g).sum(-1, keepdim=True)
+            along_a = along_a + (curvature.direction * g).sum(-1, keepdim=True)
+    for block in blocks(problem):
+        s, g = slopes(block)
+        curvature = separation.curvature_at(s, normalizer)
+        weights = curvature.diagonal if separation.exponential else separation.weights_at(s, normalizer)
+        slope = curvature.combine(g, along_w, along_a)
+        gradients.add(problem, rows, block, slope + of_potential * weights, weights, output and output[0])
+
+
+def stream(problem: Problem, separation: Streamable) -> tuple[Tensor, Tensor]:
+    """Values (B, L, v) (empty if the problem has none) and potential (B, L); differentiable once."""
+    states, patterns, values, bias, mask = problem
+    result: tuple[Tensor, Tensor] = _Streaming.apply(separation, mask, states, patterns, values, bias)
+    return result

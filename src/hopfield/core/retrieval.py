@@ -1,0 +1,298 @@
+"""The loop: update states until they stop moving, or a given number of times, and tell what happened."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from hopfield.core.energy import task_energy
+from hopfield.core.gradients import fixed_point, unroll
+from hopfield.core.ranking import support, top
+from hopfield.core.separation import Separation, resolve
+from hopfield.core.task import Task, check_beta
+from hopfield.errors import HopfieldError
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """What a retrieval found, one entry per query. `energy`, `top` and `support` are computed when asked for."""
+
+    state: Tensor
+    """The states after the last update, (*batch, d)."""
+    values: Tensor
+    """The values under the weights of the last association, (*batch, v); the state itself for a memory without
+    values."""
+    steps: Tensor
+    """Updates made, int64 (*batch,)."""
+    converged: Tensor
+    """Whether the last update moved the state by less than the tolerance, bool (*batch,)."""
+    trajectory: Tensor | None
+    """All states from the query on, (updates + 1, *batch, d), if asked for; finished queries stay where they are."""
+    _last: Task = field(repr=False)
+    """The last association; its query went into it."""
+    _found: Task = field(repr=False)
+    """The same at the final state."""
+
+    @cached_property
+    def energy(self) -> Tensor:
+        """Energy of the final states, (*batch,)."""
+        return task_energy(self._found).reshape(self.steps.shape)
+
+    def top(self, k: int) -> tuple[Tensor, Tensor]:
+        """The k patterns with the largest weights in the last association.
+
+        Returns:
+            weights (*batch, k), descending, and the patterns' indices (*batch, k).
+
+        Raises:
+            HopfieldError: k below 1 or above the number of patterns.
+        """
+        count = self._last.patterns.shape[-2]
+        if not 1 <= k <= count:
+            raise HopfieldError(f"top(k): k must lie between 1 and the number of patterns, {count}; got {k}")
+        with torch.no_grad():
+            weights, indices = top(self._last, k)
+        return weights.reshape(*self.steps.shape, k), indices.reshape(*self.steps.shape, k)
+
+    def support(self, mass: float = 0.9) -> Tensor:
+        """k, the smallest number of patterns that carry a share `mass` of the weight of the last association.
+
+        With mass 0.9 it is the k of Ramsauer et al. 2021, Sec. 4. int64 (*batch,); 0 where nothing has weight.
+
+        Raises:
+            HopfieldError: mass outside (0, 1].
+        """
+        if not 0 < mass <= 1:
+            raise HopfieldError(f"support(mass): mass must lie in (0, 1], got {mass}")
+        with torch.no_grad():
+            return support(self._last, mass).reshape(self.steps.shape)
+
+
+def retrieve(
+    query: Tensor,
+    patterns: Tensor,
+    values: Tensor | None = None,
+    *,
+    beta: float | Tensor = 1.0,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    separation: str | Separation = "softmax",
+    steps: int | None = None,
+    tol: float = 1e-6,
+    max_steps: int = 1000,
+    trajectory: bool = False,
+    adjoint_tol: float = 1e-6,
+) -> Retrieval:
+    """Retrieve from stored patterns: ξ ← Xᵀ ∇Ω*(β (Xξ + b)), repeated (Ramsauer et al. 2021, Eq. 3, Theorems 1 and 2).
+
+    Every query stops by itself and then leaves the work. Gradients: with `steps=n` through the n updates, in memory
+    that does not grow with n (some updates are repeated in the backward pass); with `steps=None` through the fixed
+    point by the implicit function theorem, in which the starting state has no part.
+
+    Args:
+        query: states ξ, (*batch, L, d), or a single state (d,).
+        patterns: (*batch, N, d); (N, d) is one memory for all.
+        values: (*batch, N, v), what is returned for the patterns; the patterns themselves if None.
+        beta: inverse temperature above 0: a number, or a tensor that broadcasts to (*batch, L, 1).
+        bias: b, broadcasts to (*batch, L, N).
+        mask: bool, broadcasts to (*batch, L, N); True takes part.
+        separation: a name or an object of `hopfield.separation`.
+        steps: number of updates, at least 1; `steps=1` is one association. None: until the state stops moving.
+        tol: a query has converged once |ξ' - ξ| < tol, or is as small as rounding of |ξ'| allows.
+        max_steps: with steps=None, the number of updates after which a query gives up (`converged` is then False).
+        trajectory: also return all states on the way (without gradients).
+        adjoint_tol: relative tolerance of the linear system behind the implicit gradient.
+
+    Returns:
+        A `Retrieval`.
+
+    Raises:
+        HopfieldError: as `associate`; steps or max_steps below 1, tol not above 0.
+
+    Warns:
+        RuntimeWarning: in the backward pass, where the implicit gradient cannot be trusted; and here, where it is
+            wanted of queries that did not converge.
+    """
+    separation = resolve(separation)
+    beta = check_beta(beta)
+    _check_count("steps", steps)
+    _check_count("max_steps", max_steps)
+    if not tol > 0:
+        raise HopfieldError(f"tol must be above 0, got {tol}")
+    single = query.dim() == 1
+    task = Task.of(query.unsqueeze(0) if single else query, patterns, values, beta, bias, mask, separation)
+    start = task.query.expand(*task.batch, *task.query.shape[-2:])
+    task = replace(task, query=start)
+    walk = replace(task, values=patterns)
+    path: list[Tensor] | None = [start.detach()] if trajectory else None
+
+    if steps is None:
+        origin, counts, converged = _until_converged(walk, tol, max_steps, path)
+        origin = _with_implicit_gradient(walk, origin, converged, adjoint_tol)
+        state = origin
+    else:
+        origin = _repeat(walk, steps - 1, path)
+        state = _next(walk, origin)
+        if path is not None:
+            path.append(state.detach())
+        counts = torch.full(state.shape[:-1], steps, device=state.device)
+        converged = _stands(origin, state, tol)
+    result = state if values is None else replace(task, query=origin).run(want_potential=False)[0]
+    lead = torch.Size(()) if single else state.shape[:-1]
+    return Retrieval(
+        state=state.reshape(*lead, state.shape[-1]),
+        values=result.reshape(*lead, result.shape[-1]),
+        steps=counts.reshape(lead),
+        converged=converged.reshape(lead),
+        trajectory=None if path is None else torch.stack(path).reshape(len(path), *lead, state.shape[-1]),
+        _last=replace(walk, query=origin),
+        _found=replace(walk, query=state),
+    )
+
+
+def _check_count(name: str, count: int | None) -> None:
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+        until = "; steps=None iterates until the state stops moving" if name == "steps" else ""
+        raise HopfieldError(f"{name} must be an integer of at least 1, got {count!r}{until}")
+
+
+def _next(task: Task, state: Tensor, *parameters: Tensor | None) -> Tensor:
+    """One update; `parameters`, if given, stand for patterns, bias and a tensor beta."""
+    if parameters:
+        patterns, bias, beta = parameters
+        assert patterns is not None
+        task = replace(task, patterns=patterns, values=patterns, bias=bias, beta=task.beta if beta is None else beta)
+    return replace(task, query=state).run(want_potential=False)[0]
+
+
+def _parameters(task: Task) -> tuple[Tensor | None, ...]:
+    return task.patterns, task.bias, task.beta if isinstance(task.beta, Tensor) else None
+
+
+def _stands(before: Tensor, after: Tensor, tol: float) -> Tensor:
+    """Whether the update moved the state by less than the tolerance or by no more than rounding, (*batch, L)."""
+    before, after = before.detach(), after.detach()
+    rounding = 8 * torch.finfo(after.dtype).eps
+    moved = torch.linalg.vector_norm((after - before).float() if after.dtype.itemsize < 4 else after - before, dim=-1)
+    size = torch.linalg.vector_norm(after, dim=-1)
+    return moved <= torch.maximum(rounding * size, torch.full_like(size, tol))
+
+
+def _repeat(task: Task, steps: int, path: list[Tensor] | None) -> Tensor:
+    if path is None:
+        return unroll(lambda state, *p: _next(task, state, *p), steps, task.query, *_parameters(task))
+    state = task.query
+    for _ in range(steps):
+        state = _next(task, state)
+        path.append(state.detach())
+    return state
+
+
+def _with_implicit_gradient(task: Task, state: Tensor, converged: Tensor, tol: float) -> Tensor:
+    parameters = _parameters(task)
+    if not (torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in parameters)):
+        return state
+    if not bool(converged.all()):
+        warnings.warn(
+            f"{int((~converged).sum())} of {converged.numel()} queries did not converge; their implicit gradients are "
+            "not those of a fixed point: raise max_steps, or differentiate through a fixed number of steps (steps=n)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return fixed_point(lambda state, *p: _next(task, state, *p), tol, state, *parameters)
+
+
+@torch.no_grad()
+def _until_converged(
+    task: Task, tol: float, max_steps: int, path: list[Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """States (*batch, L, d), updates made and convergence (*batch, L)."""
+    work = _Workload(task)
+    state = work.task.query.clone()
+    steps = torch.zeros(state.shape[:-1], dtype=torch.int64, device=state.device)
+    done = torch.zeros_like(steps, dtype=torch.bool)
+    for _ in range(max_steps):
+        if not work.size():
+            break
+        before = work.take(state)
+        after = _next(work.task, before)
+        running = ~work.take(done)
+        after = torch.where(running.unsqueeze(-1), after, before)
+        work.put(state, after)
+        work.put(steps, work.take(steps) + running)
+        work.put(done, ~running | _stands(before, after, tol))
+        if path is not None:
+            path.append(state.clone().reshape(task.query.shape).to(task.dtype))
+        work.drop(done)
+    shape = task.query.shape[:-1]
+    return state.reshape(task.query.shape).to(task.dtype), steps.reshape(shape), done.reshape(shape)
+
+
+class _Workload:
+    """The part of a task that still moves: single states where one memory serves all, else whole batch elements."""
+
+    def __init__(self, task: Task) -> None:
+        states = task.query.shape[-2]
+        self.shared = task.shared
+        size = (1, -1) if self.shared else (-1, states)
+
+        def three(tensor: Tensor, columns: int) -> Tensor:
+            """(*batch, L, columns), up to broadcasting, as (B, L, columns) with rows kept as few as they are."""
+            if tensor.dim() < 2 or tensor.shape[:-1].numel() == 1:
+                return tensor.reshape(1, 1, columns)
+            return tensor.expand(*task.batch, states, columns).reshape(*size, columns)
+
+        def memory(tensor: Tensor) -> Tensor:
+            if self.shared:
+                return tensor.reshape(1, *tensor.shape[-2:])
+            return tensor.expand(*task.batch, *tensor.shape[-2:]).reshape(-1, *tensor.shape[-2:])
+
+        def row(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else three(tensor, tensor.shape[-1] if tensor.dim() else 1)
+
+        query = three(task.query.to(task.compute_dtype), task.query.shape[-1])
+        patterns = memory(task.patterns)
+        beta = row(task.beta) if isinstance(task.beta, Tensor) else task.beta
+        assert beta is not None
+        self.task = Task.of(query, patterns, None, beta, row(task.bias), row(task.mask), task.separation)
+        self._whole = self.task
+        self._dim = 1 if self.shared else 0
+        self._left = torch.arange(query.shape[self._dim], device=query.device)
+
+    def size(self) -> int:
+        return self._left.numel()
+
+    def take(self, tensor: Tensor) -> Tensor:
+        return tensor.index_select(self._dim, self._left)
+
+    def put(self, tensor: Tensor, part: Tensor) -> None:
+        tensor.index_copy_(self._dim, self._left, part.to(tensor.dtype))
+
+    def drop(self, done: Tensor) -> None:
+        """Let what has finished leave; whole batch elements only when half of them have, as patterns are copied."""
+        finished = self.take(done).all(1 - self._dim)
+        count = int(finished.sum())
+        if count == 0 or (not self.shared and count < self.size() and 2 * count < self.size()):
+            return
+        self._left = self._left[~finished]
+        whole = self._whole
+
+        def select(tensor: Tensor | None) -> Tensor | None:
+            return tensor if tensor is None or tensor.shape[self._dim] == 1 else self.take(tensor)
+
+        patterns = whole.patterns if self.shared else select(whole.patterns)
+        assert patterns is not None
+        self.task = replace(
+            whole,
+            query=self.take(whole.query),
+            patterns=patterns,
+            values=patterns,
+            beta=select(whole.beta) if isinstance(whole.beta, Tensor) else whole.beta,
+            bias=select(whole.bias),
+            mask=select(whole.mask),
+            batch=torch.Size((1 if self.shared else self.size(),)),
+        )

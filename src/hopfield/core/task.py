@@ -1,0 +1,271 @@
+"""The inputs of one association, checked once, and the ways to compute it.
+
+Three exact ways, chosen by shape (`benchmarks/` measures where each is best):
+
+* fused: `F.scaled_dot_product_attention`, for softmax with a memory per batch element;
+* streaming: blocks of patterns with a running log-sum-exp, for large memories and for potentials;
+* dense: the whole score matrix, where it is small or the weights themselves are wanted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hopfield.core.kernels.streaming import Problem, stream
+from hopfield.core.separation import Separation, Softmax, Streamable
+from hopfield.errors import HopfieldError
+
+# score matrices up to this many entries are computed whole: the plain operations have the least overhead
+_SMALL = 1 << 17
+# a memory of at least this many patterns is streamed
+_LARGE_MEMORY = 1 << 11
+
+
+def check_beta(beta: float | Tensor) -> float | Tensor:
+    """Refuse an inverse temperature that is not finite and above 0 (tensors on accelerators are taken on trust)."""
+    if isinstance(beta, Tensor):
+        if beta.device.type == "cpu" and not torch.compiler.is_compiling() and not bool((beta > 0).all()):
+            raise HopfieldError(f"beta must be above 0 everywhere, got a tensor with minimum {float(beta.min())}")
+        return beta
+    if not (isinstance(beta, int | float) and 0 < beta < math.inf):
+        raise HopfieldError(f"beta must be a finite number above 0 or a tensor of such, got {beta!r}")
+    return float(beta)
+
+
+@dataclass(frozen=True)
+class Task:
+    """The inputs of one association, checked, with the ways to compute it. Shapes as in `associate`."""
+
+    query: Tensor
+    patterns: Tensor
+    values: Tensor
+    beta: float | Tensor
+    bias: Tensor | None
+    mask: Tensor | None
+    separation: Separation
+    batch: torch.Size
+    """The batch dimensions of the result."""
+
+    @classmethod
+    def of(
+        cls,
+        query: Tensor,
+        patterns: Tensor,
+        values: Tensor | None,
+        beta: float | Tensor,
+        bias: Tensor | None,
+        mask: Tensor | None,
+        separation: Separation,
+    ) -> Task:
+        """Check that the shapes fit together."""
+        _check_matrix("query", query, "(*batch, L, d) or (d,)")
+        _check_matrix("patterns", patterns, "(*batch, N, d)")
+        if query.shape[-1] != patterns.shape[-1]:
+            raise HopfieldError(
+                f"query and patterns must have the same size: the query has {query.shape[-1]} "
+                f"(shape {tuple(query.shape)}), the patterns have {patterns.shape[-1]} (shape {tuple(patterns.shape)})"
+            )
+        if query.device != patterns.device:
+            raise HopfieldError(
+                f"query and patterns must be on one device: the query is on {query.device}, "
+                f"the patterns are on {patterns.device}; move one with .to(device)"
+            )
+        if values is None:
+            values = patterns
+        elif values.dim() < 2 or values.shape[-2] != patterns.shape[-2]:
+            raise HopfieldError(
+                f"values must have one row per pattern, (*batch, {patterns.shape[-2]}, v); got {tuple(values.shape)}"
+            )
+        try:
+            batch = torch.broadcast_shapes(query.shape[:-2], patterns.shape[:-2], values.shape[:-2])
+        except RuntimeError as error:
+            raise HopfieldError(
+                f"batch dimensions do not broadcast: query {tuple(query.shape)}, patterns {tuple(patterns.shape)}, "
+                f"values {tuple(values.shape)}"
+            ) from error
+        shape = (*batch, query.shape[-2], patterns.shape[-2])
+        if mask is not None and mask.dtype != torch.bool:
+            raise HopfieldError(f"mask must be of dtype bool (True takes part), got {mask.dtype}; use mask.bool()")
+        for name, tensor, target in (
+            ("mask", mask, shape),
+            ("bias", bias, shape),
+            ("beta", beta if isinstance(beta, Tensor) else None, (*shape[:-1], 1)),
+        ):
+            if tensor is not None:
+                _check_broadcast(name, tensor, target)
+        return cls(query, patterns, values, beta, bias, mask, separation, batch)
+
+    def run(self, *, want_potential: bool) -> tuple[Tensor, Tensor | None]:
+        """Values (*batch, L, v) and, if wanted, the potential (*batch, L), by the way that suits the shape."""
+        if self._small():
+            return self._dense(want_potential)
+        if self._fusible() and not want_potential and not (self.shared and self.large()):
+            return self._fused(), None
+        if isinstance(self.separation, Streamable) and self.large():
+            values, potential = self._stream(with_values=True)
+            return values, potential if want_potential else None
+        return self._dense(want_potential)
+
+    def potential(self) -> Tensor:
+        """Ω*(s), (*batch, L)."""
+        if isinstance(self.separation, Streamable) and self.large():
+            return self._stream(with_values=False)[1]
+        return self.separation.potential(self.scores())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The data type of the result."""
+        return torch.promote_types(self.query.dtype, self.patterns.dtype)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The data type of scores and sums: float32 for anything narrower."""
+        return torch.promote_types(self.dtype, torch.float32)
+
+    def states(self) -> Tensor:
+        """β ξ in the data type of the scores, (*batch, L, d)."""
+        return self.query.to(self.compute_dtype) * self._beta()
+
+    def scores(self) -> Tensor:
+        """The whole score matrix, (*batch, L, N); -inf where masked."""
+        scores = self.states() @ self.patterns.to(self.compute_dtype).mT
+        if self.bias is not None:
+            scores = scores + self._scaled_bias()
+        if self.mask is not None:
+            scores = scores.masked_fill(~self.mask, -math.inf)
+        return scores.expand(*self.batch, *scores.shape[-2:])
+
+    def _beta(self) -> float | Tensor:
+        return self.beta.to(self.compute_dtype) if isinstance(self.beta, Tensor) else self.beta
+
+    def _scaled_bias(self) -> Tensor | None:
+        return None if self.bias is None else self.bias.to(self.compute_dtype) * self._beta()
+
+    def _shape(self) -> tuple[int, int, int]:
+        return math.prod(self.batch), self.query.shape[-2], self.patterns.shape[-2]
+
+    def _small(self) -> bool:
+        batch, states, patterns = self._shape()
+        return batch * states * patterns <= _SMALL
+
+    @property
+    def shared(self) -> bool:
+        """Whether one memory serves the whole batch."""
+        return self.patterns.shape[:-2].numel() == 1 and self.values.shape[:-2].numel() == 1
+
+    def large(self) -> bool:
+        """Whether blocks of patterns pay."""
+        return not self._small() and self.patterns.shape[-2] >= _LARGE_MEMORY
+
+    def _fusible(self) -> bool:
+        return (
+            isinstance(self.separation, Softmax)
+            and self.query.dtype == self.patterns.dtype == self.values.dtype
+            and self.patterns.shape[-1] == self.values.shape[-1]
+            # fused kernels do not differentiate their additive mask
+            and not (self.bias is not None and self.bias.requires_grad)
+        )
+
+    def _dense(self, want_potential: bool) -> tuple[Tensor, Tensor | None]:
+        scores = self.scores()
+        weights = self.separation.weights(scores)
+        values = (weights @ self.values.to(self.compute_dtype)).to(self.dtype)
+        return values, self.separation.potential(scores) if want_potential else None
+
+    def _fused(self) -> Tensor:
+        tensor_beta = isinstance(self.beta, Tensor)
+        query = self.states().to(self.dtype) if tensor_beta else self.query
+        mask = self.mask
+        if self.bias is not None:
+            bias = self._scaled_bias()
+            assert bias is not None
+            mask = (bias if mask is None else bias.masked_fill(~mask, -math.inf)).to(self.dtype)
+        shared = self.shared
+
+        def four(tensor: Tensor) -> Tensor:
+            # (*batch, rows, size) -> (batch, heads, rows, size); a shared memory takes all states as one batch element
+            if shared and tensor is not query:
+                return tensor.reshape(1, 1, *tensor.shape[-2:])
+            tensor = tensor.expand(*self.batch, *tensor.shape[-2:])
+            if shared:
+                return tensor.reshape(1, 1, -1, tensor.shape[-1])
+            heads = self.batch[-1] if len(self.batch) > 1 else 1
+            return tensor.reshape(-1, heads, *tensor.shape[-2:])
+
+        if mask is not None:
+            mask = self._rows_of_all(mask).unsqueeze(0) if shared else self._four_mask(mask)
+        result = F.scaled_dot_product_attention(
+            four(query),
+            four(self.patterns),
+            four(self.values),
+            attn_mask=mask,
+            scale=1.0 if tensor_beta else self.beta,  # type: ignore[arg-type]  # a number here
+        )
+        return result.reshape(*self.batch, self.query.shape[-2], self.values.shape[-1])
+
+    def _four_mask(self, mask: Tensor) -> Tensor:
+        mask = mask.expand(*self.batch, *self._shape()[1:])
+        heads = self.batch[-1] if len(self.batch) > 1 else 1
+        return mask.reshape(-1, heads, *mask.shape[-2:])
+
+    def _rows_of_all(self, tensor: Tensor) -> Tensor:
+        """A tensor that broadcasts to the scores, as (1, 1 or all states, 1 or N) for a shared memory."""
+        if tensor.shape[:-1].numel() == 1:
+            return tensor.reshape(1, 1, tensor.shape[-1])
+        return tensor.expand(*self.batch, self.query.shape[-2], tensor.shape[-1]).reshape(1, -1, tensor.shape[-1])
+
+    def problem(self, *, with_values: bool) -> Problem:
+        """The association in the canonical form of the streaming kernels."""
+        batch, states, _ = self._shape()
+        shared = self.shared
+
+        def three(tensor: Tensor) -> Tensor:
+            if shared:
+                return tensor.reshape(1, *tensor.shape[-2:])
+            return tensor.expand(*self.batch, *tensor.shape[-2:]).reshape(-1, *tensor.shape[-2:])
+
+        def like_scores(tensor: Tensor | None) -> Tensor | None:
+            if tensor is None:
+                return None
+            tensor = tensor if tensor.dim() > 1 else tensor.reshape(1, -1)
+            return self._rows_of_all(tensor) if shared else three(tensor)
+
+        query = self.states().expand(*self.batch, states, -1).reshape(1 if shared else batch, -1, self.query.shape[-1])
+        return Problem(
+            query.contiguous(),
+            three(self.patterns),
+            three(self.values) if with_values else None,
+            like_scores(self._scaled_bias()),
+            like_scores(self.mask),
+        )
+
+    def _stream(self, *, with_values: bool) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.separation, Streamable), "the callers have made sure"
+        values, potential = stream(self.problem(with_values=with_values), self.separation)
+        if with_values:
+            values = values.reshape(*self.batch, self.query.shape[-2], -1).to(self.dtype)
+        return values, potential.reshape(*self.batch, self.query.shape[-2])
+
+
+def _check_matrix(name: str, tensor: Tensor, expected: str) -> None:
+    if not isinstance(tensor, Tensor):
+        raise HopfieldError(f"{name} must be a tensor {expected}, got {type(tensor).__name__}; use torch.as_tensor")
+    if tensor.dim() < 2:
+        raise HopfieldError(f"{name} must be {expected}, got shape {tuple(tensor.shape)}")
+    if not tensor.is_floating_point():
+        raise HopfieldError(f"{name} must be of a floating-point dtype, got {tensor.dtype}; use {name}.float()")
+
+
+def _check_broadcast(name: str, tensor: Tensor, target: tuple[int, ...]) -> None:
+    try:
+        fits = torch.broadcast_shapes(tensor.shape, target) == target
+    except RuntimeError:
+        fits = False
+    if not fits:
+        letters = "(*batch, L, 1)" if name == "beta" else "(*batch, L, N)"
+        raise HopfieldError(f"{name} must broadcast to {letters} = {target}, got shape {tuple(tensor.shape)}")

@@ -1,0 +1,30 @@
+"""What every test shares: a fixed seed, reproducible property tests, and the folder of reference data."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# No deadline: the first call of a torch operator is slow, and a slow machine is not a failure.
+# Property tests draw a seed, never numbers from torch, so that the printed blob reproduces a failure.
+settings.register_profile("hopfield", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("hopfield")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Start every test from the same random state, whichever tests ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with reference numbers (`golden/`) and public data sets (`data/`), outside the repository."""
+    folder = Path(os.environ.get("HOPFIELD_SHARED") or ROOT.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"no reference data: {folder} does not exist; set HOPFIELD_SHARED to the folder that holds it")
+    return folder
