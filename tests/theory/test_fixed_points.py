@@ -69,6 +69,7 @@ def test_lemma_a3_is_tight_for_two_opposite_patterns():
     assert float(below_one.contraction) == pytest.approx(0.96)
     assert bool(below_one.unique)
     assert float(iterate(patterns, patterns, 0.24).abs().max()) < 1e-9
+    assert bool(theory.global_fixed_point(patterns, 0.2499).unique)
     # a little more, and each pattern has a fixed point of its own
     assert not bool(above_one.unique)
     ends = iterate(patterns, patterns, 0.26)

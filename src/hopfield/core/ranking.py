@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hopfield.core.kernels.streaming import Problem, blocks, normalizers, scores, tiles
 from hopfield.core.separation import Streamable
+from hopfield.core.separation.gather import largest
 from hopfield.core.task import Task
 
 # how many of the largest weights are looked at before whole rows are sorted
@@ -34,18 +35,7 @@ def top(task: Task, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _top_streaming(problem: Problem, separation: Streamable, k: int) -> tuple[Tensor, Tensor]:
-    best: Tensor | None = None
-    indices: Tensor | None = None
-    for block in blocks(problem):
-        score = scores(problem, block)
-        here, at = score.topk(min(k, score.shape[-1]), -1)
-        at = at + block.start
-        if best is not None and indices is not None:
-            here, at = torch.cat([best, here], -1), torch.cat([indices, at], -1)
-        best, order = here.topk(min(k, here.shape[-1]), -1)
-        indices = at.gather(-1, order)
-    assert best is not None
-    assert indices is not None
+    best, indices = largest(lambda: (scores(problem, block) for block in blocks(problem)), k)
     return separation.weights_at(best, normalizers(problem, separation)), indices
 
 

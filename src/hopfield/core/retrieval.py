@@ -42,6 +42,18 @@ class Retrieval:
         """Energy of the final states, (*batch,)."""
         return task_energy(self._found).reshape(self.steps.shape)
 
+    def reshape(self, lead: torch.Size) -> Retrieval:
+        """The same with the queries arranged in other dimensions."""
+        path = self.trajectory
+        return replace(
+            self,
+            state=self.state.reshape(*lead, self.state.shape[-1]),
+            values=self.values.reshape(*lead, self.values.shape[-1]),
+            steps=self.steps.reshape(lead),
+            converged=self.converged.reshape(lead),
+            trajectory=None if path is None else path.reshape(path.shape[0], *lead, path.shape[-1]),
+        )
+
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         """The k patterns with the largest weights in the last association.
 
@@ -142,16 +154,16 @@ def retrieve(
         counts = torch.full(state.shape[:-1], steps, device=state.device)
         converged = _stands(origin, state, tol)
     result = state if values is None else replace(task, query=origin).run(want_potential=False)[0]
-    lead = torch.Size(()) if single else state.shape[:-1]
-    return Retrieval(
-        state=state.reshape(*lead, state.shape[-1]),
-        values=result.reshape(*lead, result.shape[-1]),
-        steps=counts.reshape(lead),
-        converged=converged.reshape(lead),
-        trajectory=None if path is None else torch.stack(path).reshape(len(path), *lead, state.shape[-1]),
+    found = Retrieval(
+        state=state,
+        values=result,
+        steps=counts,
+        converged=converged,
+        trajectory=None if path is None else torch.stack(path),
         _last=replace(walk, query=origin),
         _found=replace(walk, query=state),
     )
+    return found.reshape(torch.Size(())) if single else found
 
 
 def _check_count(name: str, count: int | None) -> None:

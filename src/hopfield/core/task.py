@@ -21,7 +21,7 @@ from hopfield.core.separation import Separation, Softmax, Streamable
 from hopfield.errors import HopfieldError
 
 # score matrices up to this many entries are computed whole: the plain operations have the least overhead
-_SMALL = 1 << 17
+_SMALL = 1 << 14
 # a memory of at least this many patterns is streamed
 _LARGE_MEMORY = 1 << 11
 

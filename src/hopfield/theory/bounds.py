@@ -15,7 +15,7 @@ from hopfield.core.association import association_weights
 from hopfield.core.energy import update
 from hopfield.errors import HopfieldError
 from hopfield.theory.checks import Index, check_index, check_patterns, check_points, check_positive
-from hopfield.theory.separation import largest_norm, lengths, separation_of, sphere_radius, well_separated
+from hopfield.theory.separation import largest_norm, lengths, separation_of, sphere_radius
 
 
 class MarginBound(NamedTuple):
@@ -219,8 +219,8 @@ def residual_error_bound(
         |f(ξ) - x_i*| ≤ κ/(1-κ) |ξ - f(ξ)|
 
     where κ < 1 bounds the Jacobian's norm between ξ and x_i*. By default κ is `contraction_bound`, and the answer is
-    +inf unless ξ lies in the sphere S_i of a `well_separated` pattern, since x_i* must lie there as well. In the middle
-    of an iteration take the state before the last step as ξ.
+    +inf unless ξ lies in the sphere S_i of a pattern with κ < 1, as those that are `well_separated` have; the sphere
+    then holds the fixed point as well. To bound the error of an iteration, take the state before its last step as ξ.
     Source: theorem 4, the a-posteriori form of Banach's fixed point theorem.
 
     Args:
@@ -244,7 +244,8 @@ def residual_error_bound(
     if contraction is None:
         rows = _nearest(state, memory) if index is None else _broadcast(check_index(index, memory), state)
         radius = sphere_radius(memory, beta)
-        inside = well_separated(memory, beta)[rows] & (_distance(state, memory[rows]) <= radius)
+        inside = _distance(state, memory[rows]) <= radius
+        # κ < 1 is also the condition of lemma A5, by which the fixed point lies in the sphere.
         kappa = torch.where(inside, _contraction(memory, rows, radius, beta), math.inf)
     else:
         kappa = torch.full_like(residual, check_positive("contraction", contraction))

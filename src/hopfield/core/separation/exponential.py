@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hopfield.core.separation.base import Blocks, Curvature, Normalizer, Potential, Streamable
+from hopfield.core.separation.gather import above, largest
 from hopfield.errors import HopfieldError
 
 
@@ -133,13 +134,10 @@ class TopK(Exponential):
 
     def normalizer(self, blocks: Blocks) -> Normalizer:
         """The log-sum-exp of the scores kept, and the k-th largest score."""
-        best: Tensor | None = None
-        for scores in blocks():
-            pool = scores if best is None else torch.cat([best, scores], -1)
-            best = pool.topk(min(self.k, pool.shape[-1]), -1).values
-        assert best is not None, "a pass over the patterns yields at least one block"
-        cut = best[..., -1:]
-        (level,) = Softmax().normalizer(lambda: (self._kept(scores, cut) for scores in blocks()))
+        cut = largest(blocks, self.k)[0][..., -1:]
+        collected = above(blocks, cut)
+        kept: Blocks = blocks if collected is None else (lambda: (collected[0],))
+        (level,) = Softmax().normalizer(lambda: (self._kept(scores, cut) for scores in kept()))
         return level, cut
 
     def weights_at(self, scores: Tensor, normalizer: Normalizer) -> Tensor:

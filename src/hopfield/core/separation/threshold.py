@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hopfield.core.separation.base import Blocks, Curvature, Normalizer, Potential, Streamable
 from hopfield.core.separation.exponential import Softmax
+from hopfield.core.separation.gather import above, maxima
 from hopfield.errors import HopfieldError
 
 
@@ -20,11 +21,6 @@ def _top(scores: Tensor) -> Tensor:
     """The largest score of each row, 0 for a row without a finite one. (*batch, N) -> (*batch, 1)."""
     top = scores.detach().amax(-1, keepdim=True)
     return torch.where(top == -math.inf, 0.0, top)
-
-
-def _rise(block: Tensor, so_far: Tensor | None) -> Tensor:
-    top = block.amax(-1, keepdim=True)
-    return top if so_far is None else torch.maximum(so_far, top)
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:
@@ -126,30 +122,39 @@ class _Threshold(Streamable):
             high = torch.where(value < 1, tau, high)
             newton = tau + (value - 1) / slope.clamp(min=torch.finfo(slope.dtype).tiny)
             following = torch.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
-            if early and bool(((following - tau).abs() <= 2 * torch.finfo(tau.dtype).eps * tau.abs()).all()):
-                return following
-            tau = following
+            there = (value - 1).abs() <= 32 * torch.finfo(tau.dtype).eps  # as near as the sum can tell
+            tau = torch.where(there, tau, following)
+            if early and bool(there.all()):
+                break
         return tau
 
     def normalizer(self, blocks: Blocks) -> Normalizer:
-        """(Ω*, max s, τ, Σ[z - τ]^e, Σ w) by one pass for the maximum, several for the root and one for the sums."""
-        top: Tensor | None = None
-        count = 0
-        for scores in blocks():
-            top = _rise(scores, top)
-            count += scores.shape[-1]
-        assert top is not None, "a pass over the patterns yields at least one block"
+        """(Ω*, max s, τ, Σ[z - τ]^e, Σ w): one pass for a lower bound of τ, one to collect the scores above it.
+
+        The bound is the threshold over maxima of groups of scores: fewer scores, lower threshold. Where too many
+        scores are above it, the root is found by Newton's method with a pass for every step.
+        """
+        some = maxima(blocks, 1)
+        top = some.amax(-1, keepdim=True)
         dead = top == -math.inf
         top = torch.where(dead, 0.0, top)
+        bound = self._threshold(self._shifted(some, top)).clamp(min=-1.0)
+        # a little lower, for rounding
+        floor = torch.where(dead, -math.inf, top + (bound - 64 * torch.finfo(top.dtype).eps) / self.scale)
+        collected = above(blocks, floor)
+        near: Blocks = blocks if collected is None else (lambda: (collected[0],))
 
         def shifted() -> Iterator[Tensor]:
-            return (self._shifted(scores, top) for scores in blocks())
+            return (self._shifted(scores, top) for scores in near())
 
         def sums(tau: Tensor) -> tuple[Tensor, Tensor]:
             parts = [self._sums(z, tau) for z in shifted()]
             return sum_of(value for value, _ in parts), sum_of(slope for _, slope in parts)
 
-        tau = self._solve(sums, top, count, steps=100, early=True)
+        if collected is None:
+            tau = self._solve(sums, top, sum(z.shape[-1] for z in blocks()), steps=100, early=True)
+        else:
+            tau = self._threshold(next(shifted())).clamp(min=-1.0)
         totals: list[list[Tensor]] = [[], [], [], []]
         for z in shifted():
             inside = (z - tau).clamp(min=0.0)

@@ -1,0 +1,5 @@
+"""Memories: where patterns live and how they are retrieved."""
+
+from hopfield.memory.associative import AssociativeMemory
+
+__all__ = ["AssociativeMemory"]

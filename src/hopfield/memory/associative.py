@@ -1,0 +1,247 @@
+"""An associative memory in main (or accelerator) memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from os import PathLike
+
+import torch
+from torch import Tensor
+
+from hopfield.core.energy import energy
+from hopfield.core.retrieval import Retrieval, retrieve
+from hopfield.core.separation import Separation, resolve
+from hopfield.core.task import check_beta
+from hopfield.errors import HopfieldError
+from hopfield.memory import storage
+
+
+class AssociativeMemory:
+    """Stored patterns x_i with their inverse temperature, separation function and, if given, values and biases.
+
+    Retrieval repeats ξ ← Xᵀ ∇Ω*(β (Xξ + b)) from a query ξ; for softmax this is Eq. 3 of Ramsauer et al. 2021. Data type
+    and device follow the patterns; queries are converted to them.
+
+    Args:
+        patterns: x, (N, d), finite, of a floating-point dtype; N may be 0.
+        values: (N, v), what a retrieval returns beside the state (labels, say); the patterns themselves if None.
+        beta: inverse temperature β > 0; default 1.
+        separation: a name or an object of `hopfield.separation`.
+        bias: b, (N,), added to the similarities; -|x|²/2 makes them Euclidean.
+
+    Raises:
+        HopfieldError: patterns that are not a finite floating-point matrix, values or bias with another number of
+            rows, beta not above 0, an unknown separation.
+    """
+
+    def __init__(
+        self,
+        patterns: Tensor,
+        *,
+        values: Tensor | None = None,
+        beta: float | Tensor = 1.0,
+        separation: str | Separation = "softmax",
+        bias: Tensor | None = None,
+    ) -> None:
+        self.patterns = _check_rows("patterns", patterns, None)
+        self.values = None if values is None else _check_rows("values", values, self.patterns)
+        self.bias = None if bias is None else _check_bias(bias, self.patterns)
+        self.beta = _check_scalar(beta)
+        self.separation = resolve(separation)
+
+    def __len__(self) -> int:
+        """The number of stored patterns N."""
+        return self.patterns.shape[0]
+
+    def __repr__(self) -> str:
+        count, size = self.patterns.shape
+        kind = f"{self.patterns.dtype}".removeprefix("torch.")
+        return (
+            f"AssociativeMemory({count} patterns of size {size}, beta={float(self.beta):g}, "
+            f"separation={self.separation!r}, {kind} on {self.patterns.device})"
+        )
+
+    def retrieve(
+        self,
+        query: Tensor,
+        *,
+        steps: int | None = None,
+        tol: float = 1e-6,
+        max_steps: int = 1000,
+        trajectory: bool = False,
+    ) -> Retrieval:
+        """Retrieve from queries, each until it stops moving, or for a fixed number of updates.
+
+        Args:
+            query: (*batch, d), finite.
+            steps: number of updates; None: until |ξ' - ξ| < tol.
+            tol: see `hopfield.retrieve`.
+            max_steps: updates after which a query gives up.
+            trajectory: keep the states on the way.
+
+        Returns:
+            A `Retrieval` with entries of shape (*batch, ...).
+
+        Raises:
+            HopfieldError: a query of another size than the patterns or with entries that are not finite; otherwise
+                as `hopfield.retrieve`.
+        """
+        states = self._states(query)
+        found = retrieve(
+            states.reshape(-1, states.shape[-1]),
+            self.patterns,
+            self.values,
+            beta=self.beta,
+            bias=self.bias,
+            separation=self.separation,
+            steps=steps,
+            tol=tol,
+            max_steps=max_steps,
+            trajectory=trajectory,
+        )
+        return found.reshape(states.shape[:-1])
+
+    def energy(self, state: Tensor) -> Tensor:
+        """Energy of states (*batch, d) -> (*batch,); see `hopfield.energy`."""
+        states = self._states(state)
+        flat = states.reshape(-1, states.shape[-1])
+        result = energy(flat, self.patterns, beta=self.beta, bias=self.bias, separation=self.separation)
+        return result.reshape(states.shape[:-1])
+
+    def add(self, patterns: Tensor, *, values: Tensor | None = None, bias: Tensor | None = None) -> None:
+        """Store further patterns (n, d), or one (d,), with their values and biases if the memory has any.
+
+        Raises:
+            HopfieldError: another size than the stored patterns, entries that are not finite, values or biases
+                missing or superfluous. Nothing is stored then.
+        """
+        single = isinstance(patterns, Tensor) and patterns.dim() == 1
+        patterns = _check_rows("patterns", patterns.unsqueeze(0) if single else patterns, None)
+        if patterns.shape[1] != self.patterns.shape[1]:
+            raise HopfieldError(
+                f"the memory stores patterns of size {self.patterns.shape[1]}, got size {patterns.shape[1]} "
+                f"(shape {tuple(patterns.shape)})"
+            )
+        for name, own, new in (("values", self.values, values), ("bias", self.bias, bias)):
+            if (own is None) != (new is None):
+                raise HopfieldError(
+                    f"the memory has no {name}, but {name} came with the new patterns"
+                    if own is None
+                    else f"the memory has {name}: pass {name}= for the new patterns as well"
+                )
+        if self.values is not None and values is not None:
+            values = values.unsqueeze(0) if single and values.dim() == 1 else values
+            values = _check_rows("values", values, patterns)
+            if values.shape[1] != self.values.shape[1]:
+                raise HopfieldError(
+                    f"the memory stores values of size {self.values.shape[1]}, got shape {tuple(values.shape)}"
+                )
+        if self.bias is not None and bias is not None:
+            bias = _check_bias(bias.reshape(1) if single else bias, patterns)
+        self.patterns = torch.cat([self.patterns, patterns.to(self.patterns)])
+        if self.values is not None and values is not None:
+            self.values = torch.cat([self.values, values.to(self.values)])
+        if self.bias is not None and bias is not None:
+            self.bias = torch.cat([self.bias, bias.to(self.bias)])
+
+    def remove(self, indices: int | Iterable[int] | Tensor) -> None:
+        """Forget the patterns at these indices; the patterns behind them move up.
+
+        Raises:
+            HopfieldError: an index outside -N ... N-1, or not an integer. Nothing is forgotten then.
+        """
+        index = torch.as_tensor([indices] if isinstance(indices, int) else indices)
+        if not isinstance(indices, Tensor | int) and index.numel() == 0:
+            index = index.long()
+        if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool or index.dim() > 1:
+            raise HopfieldError(
+                f"remove needs integer indices, got {index.dtype} of shape {tuple(index.shape)}; "
+                "for a mask use mask.nonzero().flatten()"
+            )
+        count = len(self)
+        outside = (index < -count) | (index >= count)
+        if bool(outside.any()):
+            wrong = int(index.reshape(-1)[outside.reshape(-1)][0])
+            raise HopfieldError(f"index {wrong} is outside the memory of {count} patterns")
+        keep = torch.ones(count, dtype=torch.bool, device=self.patterns.device)
+        keep[index.to(keep.device)] = False
+        self.patterns = self.patterns[keep]
+        self.values = None if self.values is None else self.values[keep]
+        self.bias = None if self.bias is None else self.bias[keep]
+
+    def to(self, target: torch.device | torch.dtype | str) -> AssociativeMemory:
+        """The same memory on another device or in another floating-point dtype; this one stays as it is."""
+        return AssociativeMemory(
+            self.patterns.to(target),
+            values=None if self.values is None else self.values.to(target),
+            beta=self.beta,
+            separation=self.separation,
+            bias=None if self.bias is None else self.bias.to(target),
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the memory to one safetensors file, whole or not at all: a failure leaves an older file as it was.
+
+        Raises:
+            HopfieldError: the file cannot be written, or the separation function is not one of this package.
+        """
+        storage.save(path, self.patterns, self.values, self.bias, float(self.beta), self.separation)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> AssociativeMemory:
+        """Read a memory that `save` wrote.
+
+        Raises:
+            HopfieldError: the file is missing, damaged, truncated, of another kind, or of a later format.
+        """
+        patterns, values, bias, beta, separation = storage.load(path)
+        return cls(patterns, values=values, beta=beta, separation=separation, bias=bias)
+
+    def _states(self, query: Tensor) -> Tensor:
+        if not isinstance(query, Tensor):
+            raise HopfieldError(f"query must be a tensor (*batch, d), got {type(query).__name__}; use torch.as_tensor")
+        size = self.patterns.shape[1]
+        if query.dim() == 0 or query.shape[-1] != size:
+            raise HopfieldError(
+                f"query must be (*batch, {size}) to match the stored patterns, got shape {tuple(query.shape)}"
+            )
+        if not bool(torch.isfinite(query).all()):
+            raise HopfieldError("query has entries that are not finite (NaN or infinity); replace them first")
+        return query.to(self.patterns)
+
+
+def _check_rows(name: str, tensor: Tensor, like: Tensor | None) -> Tensor:
+    """A finite floating-point matrix, with one row for each row of `like`."""
+    rows = "N" if like is None else str(like.shape[0])
+    if not isinstance(tensor, Tensor):
+        raise HopfieldError(f"{name} must be a tensor ({rows}, size), got {type(tensor).__name__}; use torch.as_tensor")
+    if tensor.dim() != 2 or (like is not None and tensor.shape[0] != like.shape[0]):
+        raise HopfieldError(f"{name} must be of shape ({rows}, size), one row per pattern; got {tuple(tensor.shape)}")
+    if not tensor.is_floating_point():
+        raise HopfieldError(f"{name} must be of a floating-point dtype, got {tensor.dtype}; use {name}.float()")
+    finite = torch.isfinite(tensor).all(-1)
+    if not bool(finite.all()):
+        wrong = (~finite).nonzero().flatten().tolist()
+        raise HopfieldError(
+            f"{name} must be finite; {len(wrong)} of {tensor.shape[0]} rows have NaN or infinity, the first at index "
+            f"{wrong[0]}; drop or repair them"
+        )
+    return tensor
+
+
+def _check_bias(bias: Tensor, patterns: Tensor) -> Tensor:
+    if not isinstance(bias, Tensor) or bias.shape != patterns.shape[:1]:
+        came = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
+        raise HopfieldError(f"bias must be a tensor of shape ({patterns.shape[0]},), one per pattern; got {came}")
+    if not bool(torch.isfinite(bias).all()):
+        raise HopfieldError("bias must be finite; to leave a pattern out, remove it")
+    return bias.to(patterns.device)
+
+
+def _check_scalar(beta: float | Tensor) -> float | Tensor:
+    beta = check_beta(beta)
+    if isinstance(beta, Tensor) and beta.numel() != 1:
+        raise HopfieldError(
+            f"a memory has one beta, got a tensor of shape {tuple(beta.shape)}; for one per query use hopfield.retrieve"
+        )
+    return beta.reshape(()) if isinstance(beta, Tensor) else beta
