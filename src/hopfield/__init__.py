@@ -1,12 +1,17 @@
 """Modern Hopfield networks for PyTorch: associative memories with continuous states, their theory and their layers."""
 
-from hopfield import binary, separation, theory
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from hopfield.__about__ import __version__
-from hopfield.core.association import associate, association_weights
-from hopfield.core.energy import energy, jacobian, update
-from hopfield.core.retrieval import Retrieval, retrieve
-from hopfield.errors import HopfieldError
-from hopfield.memory.associative import AssociativeMemory
+
+if TYPE_CHECKING:
+    from hopfield import binary, separation, theory
+    from hopfield.core.association import associate, association_weights
+    from hopfield.core.energy import energy, jacobian, update
+    from hopfield.core.retrieval import Retrieval, retrieve
+    from hopfield.errors import HopfieldError
+    from hopfield.memory.associative import AssociativeMemory
 
 __all__ = [
     "AssociativeMemory",
@@ -23,3 +28,32 @@ __all__ = [
     "theory",
     "update",
 ]
+
+_HOMES = {
+    "AssociativeMemory": "hopfield.memory.associative",
+    "HopfieldError": "hopfield.errors",
+    "Retrieval": "hopfield.core.retrieval",
+    "associate": "hopfield.core.association",
+    "association_weights": "hopfield.core.association",
+    "energy": "hopfield.core.energy",
+    "jacobian": "hopfield.core.energy",
+    "retrieve": "hopfield.core.retrieval",
+    "update": "hopfield.core.energy",
+}
+_MODULES = ("binary", "separation", "theory")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `hopfield --version` need not wait for torch."""
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"hopfield.{name}")
+    else:
+        raise AttributeError(f"module 'hopfield' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
 """One association: the weighted mean of values under the scores s_i = β (ξ·x_i + b_i).
 
-Every layer, memory and estimator of the package is made of this primitive and of the loop in `retrieval`. How it is computed
-is chosen by shape; see `task`.
+Every layer, memory and estimator of the package is made of this primitive and of the
+loop in `retrieval`. How it is computed is chosen by shape; see `task`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hopfield.core.separation import Separation, resolve
 from hopfield.core.task import Task, check_beta
+
 
 @overload
 def associate(
@@ -80,7 +81,7 @@ def associate(
     """
     separation = resolve(separation)
     beta = check_beta(beta)
-    single = query.dim() == 1
+    single = isinstance(query, Tensor) and query.dim() == 1
     task = Task.of(query.unsqueeze(0) if single else query, patterns, values, beta, bias, mask, separation)
     result, potential = task.run(want_potential=return_potential)
     if single:
@@ -103,7 +104,7 @@ def association_weights(
     """
     separation = resolve(separation)
     beta = check_beta(beta)
-    single = query.dim() == 1
+    single = isinstance(query, Tensor) and query.dim() == 1
     task = Task.of(query.unsqueeze(0) if single else query, patterns, None, beta, bias, mask, separation)
     weights = separation.weights(task.scores()).to(task.dtype)
     return weights.squeeze(-2) if single else weights

@@ -75,7 +75,7 @@ def energy(
     """
     separation = resolve(separation)
     beta = check_beta(beta)
-    single = state.dim() == 1
+    single = isinstance(state, Tensor) and state.dim() == 1
     state = state.unsqueeze(0) if single else state
     result = task_energy(Task.of(state, patterns, None, beta, bias, mask, separation))
     return result.squeeze(-1) if single else result
@@ -135,7 +135,7 @@ def jacobian(
     """
     separation = resolve(separation)
     beta = check_beta(beta)
-    single = state.dim() == 1
+    single = isinstance(state, Tensor) and state.dim() == 1
     task = Task.of(state.unsqueeze(0) if single else state, patterns, None, beta, bias, mask, separation)
     scores = task.scores()  # (*batch, L, N)
     rows = task.patterns.to(scores.dtype).unsqueeze(-3)  # (*batch, 1, N, d)

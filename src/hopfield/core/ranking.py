@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hopfield.core.kernels.streaming import Problem, blocks, normalizers, scores, tiles
+from hopfield.core.kernels.streaming import Problem, blocks, in_units, normalizers, scores, tiles, weights_of
 from hopfield.core.separation import Streamable
 from hopfield.core.separation.gather import largest
 from hopfield.core.task import Task
@@ -24,7 +24,7 @@ _ROUNDING = 16
 def top(task: Task, k: int) -> tuple[Tensor, Tensor]:
     """The k largest weights, descending, and their patterns: two tensors (*batch, L, k)."""
     if not (isinstance(task.separation, Streamable) and task.large()):
-        pieces = [part.topk(k, -1) for part in _dense_rows(task)]
+        pieces = [tuple(part.topk(k, -1)) for part in _dense_rows(task)]
     else:
         # weights grow with scores, so the largest scores name the patterns
         problem = task.problem(with_values=False)
@@ -35,8 +35,9 @@ def top(task: Task, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _top_streaming(problem: Problem, separation: Streamable, k: int) -> tuple[Tensor, Tensor]:
-    best, indices = largest(lambda: (scores(problem, block) for block in blocks(problem)), k)
-    return separation.weights_at(best, normalizers(problem, separation)), indices
+    scaled, scale = in_units(problem, separation)
+    best, indices = largest(lambda: (scores(scaled, block, scale) for block in blocks(problem)), k)
+    return weights_of(best, separation, normalizers(problem, separation)), indices
 
 
 def support(task: Task, mass: float) -> Tensor:
@@ -76,5 +77,5 @@ def _dense_rows(task: Task) -> Iterator[Tensor]:
     batch, states, _ = problem.states.shape
     count = task.patterns.shape[-2]
     size = max(1, _ENTRIES // max(1, batch * count))
-    for start in range(0, states, size):
+    for start in range(0, max(1, states), size):
         yield task.separation.weights(scores(problem.rows(slice(start, start + size)), slice(0, count)))

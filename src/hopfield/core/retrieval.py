@@ -64,8 +64,10 @@ class Retrieval:
             HopfieldError: k below 1 or above the number of patterns.
         """
         count = self._last.patterns.shape[-2]
-        if not 1 <= k <= count:
-            raise HopfieldError(f"top(k): k must lie between 1 and the number of patterns, {count}; got {k}")
+        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= count:
+            raise HopfieldError(
+                f"top(k): k must be an integer between 1 and the number of patterns, {count}; got {k!r}"
+            )
         with torch.no_grad():
             weights, indices = top(self._last, k)
         return weights.reshape(*self.steps.shape, k), indices.reshape(*self.steps.shape, k)
@@ -135,7 +137,7 @@ def retrieve(
     _check_count("max_steps", max_steps)
     if not tol > 0:
         raise HopfieldError(f"tol must be above 0, got {tol}")
-    single = query.dim() == 1
+    single = isinstance(query, Tensor) and query.dim() == 1
     task = Task.of(query.unsqueeze(0) if single else query, patterns, values, beta, bias, mask, separation)
     start = task.query.expand(*task.batch, *task.query.shape[-2:])
     task = replace(task, query=start)
@@ -163,7 +165,7 @@ def retrieve(
         _last=replace(walk, query=origin),
         _found=replace(walk, query=state),
     )
-    return found.reshape(torch.Size(())) if single else found
+    return found.reshape(task.batch) if single else found
 
 
 def _check_count(name: str, count: int | None) -> None:
@@ -189,9 +191,11 @@ def _stands(before: Tensor, after: Tensor, tol: float) -> Tensor:
     """Whether the update moved the state by less than the tolerance or by no more than rounding, (*batch, L)."""
     before, after = before.detach(), after.detach()
     rounding = 8 * torch.finfo(after.dtype).eps
-    moved = torch.linalg.vector_norm((after - before).float() if after.dtype.itemsize < 4 else after - before, dim=-1)
-    size = torch.linalg.vector_norm(after, dim=-1)
-    return moved <= torch.maximum(rounding * size, torch.full_like(size, tol))
+    wide = torch.promote_types(after.dtype, torch.float32)
+    moved = torch.linalg.vector_norm(after.to(wide) - before.to(wide), dim=-1)
+    size = torch.linalg.vector_norm(after.to(wide), dim=-1)
+    stands: Tensor = moved <= torch.maximum(rounding * size, torch.full_like(size, tol))
+    return stands
 
 
 def _repeat(task: Task, steps: int, path: list[Tensor] | None) -> Tensor:
@@ -249,8 +253,9 @@ class _Workload:
 
     def __init__(self, task: Task) -> None:
         states = task.query.shape[-2]
+        batch = task.batch.numel()
         self.shared = task.shared
-        size = (1, -1) if self.shared else (-1, states)
+        size = (1, batch * states) if self.shared else (batch, states)
 
         def three(tensor: Tensor, columns: int) -> Tensor:
             """(*batch, L, columns), up to broadcasting, as (B, L, columns) with rows kept as few as they are."""
@@ -261,7 +266,7 @@ class _Workload:
         def memory(tensor: Tensor) -> Tensor:
             if self.shared:
                 return tensor.reshape(1, *tensor.shape[-2:])
-            return tensor.expand(*task.batch, *tensor.shape[-2:]).reshape(-1, *tensor.shape[-2:])
+            return tensor.expand(*task.batch, *tensor.shape[-2:]).reshape(batch, *tensor.shape[-2:])
 
         def row(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else three(tensor, tensor.shape[-1] if tensor.dim() else 1)
@@ -293,18 +298,17 @@ class _Workload:
         self._left = self._left[~finished]
         whole = self._whole
 
-        def select(tensor: Tensor | None) -> Tensor | None:
-            return tensor if tensor is None or tensor.shape[self._dim] == 1 else self.take(tensor)
+        def select(tensor: Tensor) -> Tensor:
+            return tensor if tensor.shape[self._dim] == 1 else self.take(tensor)
 
-        patterns = whole.patterns if self.shared else select(whole.patterns)
-        assert patterns is not None
+        patterns = whole.patterns if self.shared else self.take(whole.patterns)
         self.task = replace(
             whole,
             query=self.take(whole.query),
             patterns=patterns,
             values=patterns,
             beta=select(whole.beta) if isinstance(whole.beta, Tensor) else whole.beta,
-            bias=select(whole.bias),
-            mask=select(whole.mask),
+            bias=None if whole.bias is None else select(whole.bias),
+            mask=None if whole.mask is None else select(whole.mask),
             batch=torch.Size((1 if self.shared else self.size(),)),
         )

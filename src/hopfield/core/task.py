@@ -29,8 +29,12 @@ _LARGE_MEMORY = 1 << 11
 def check_beta(beta: float | Tensor) -> float | Tensor:
     """Refuse an inverse temperature that is not finite and above 0 (tensors on accelerators are taken on trust)."""
     if isinstance(beta, Tensor):
-        if beta.device.type == "cpu" and not torch.compiler.is_compiling() and not bool((beta > 0).all()):
-            raise HopfieldError(f"beta must be above 0 everywhere, got a tensor with minimum {float(beta.min())}")
+        if beta.device.type == "cpu" and not torch.compiler.is_compiling():
+            wrong = ~((beta > 0) & torch.isfinite(beta))
+            if bool(wrong.any()):
+                raise HopfieldError(
+                    f"beta must be finite and above 0 everywhere, got a tensor with {float(beta[wrong].flatten()[0])}"
+                )
         return beta
     if not (isinstance(beta, int | float) and 0 < beta < math.inf):
         raise HopfieldError(f"beta must be a finite number above 0 or a tensor of such, got {beta!r}")
@@ -77,10 +81,13 @@ class Task:
             )
         if values is None:
             values = patterns
-        elif values.dim() < 2 or values.shape[-2] != patterns.shape[-2]:
-            raise HopfieldError(
-                f"values must have one row per pattern, (*batch, {patterns.shape[-2]}, v); got {tuple(values.shape)}"
-            )
+        else:
+            _check_tensor("values", values, "(*batch, N, v)")
+            if values.dim() < 2 or values.shape[-2] != patterns.shape[-2]:
+                raise HopfieldError(
+                    f"values must have one row per pattern, (*batch, {patterns.shape[-2]}, v); "
+                    f"got {tuple(values.shape)}"
+                )
         try:
             batch = torch.broadcast_shapes(query.shape[:-2], patterns.shape[:-2], values.shape[:-2])
         except RuntimeError as error:
@@ -89,6 +96,9 @@ class Task:
                 f"values {tuple(values.shape)}"
             ) from error
         shape = (*batch, query.shape[-2], patterns.shape[-2])
+        for name, tensor in (("mask", mask), ("bias", bias)):
+            if tensor is not None:
+                _check_tensor(name, tensor, "that broadcasts to (*batch, L, N)")
         if mask is not None and mask.dtype != torch.bool:
             raise HopfieldError(f"mask must be of dtype bool (True takes part), got {mask.dtype}; use mask.bool()")
         for name, tensor, target in (
@@ -134,8 +144,9 @@ class Task:
     def scores(self) -> Tensor:
         """The whole score matrix, (*batch, L, N); -inf where masked."""
         scores = self.states() @ self.patterns.to(self.compute_dtype).mT
-        if self.bias is not None:
-            scores = scores + self._scaled_bias()
+        bias = self._scaled_bias()
+        if bias is not None:
+            scores = scores + bias
         if self.mask is not None:
             scores = scores.masked_fill(~self.mask, -math.inf)
         return scores.expand(*self.batch, *scores.shape[-2:])
@@ -179,12 +190,12 @@ class Task:
 
     def _fused(self) -> Tensor:
         tensor_beta = isinstance(self.beta, Tensor)
-        query = self.states().to(self.dtype) if tensor_beta else self.query
-        mask = self.mask
-        if self.bias is not None:
-            bias = self._scaled_bias()
-            assert bias is not None
-            mask = (bias if mask is None else bias.masked_fill(~mask, -math.inf)).to(self.dtype)
+        mask, bias = self.mask, self._scaled_bias()
+        # βξ and βb leave the range of half precision, and rounding them changes the scores
+        dtype = self.compute_dtype if tensor_beta or bias is not None else self.dtype
+        query = self.states() if tensor_beta else self.query.to(dtype)
+        if bias is not None:
+            mask = bias if mask is None else bias.masked_fill(~mask, -math.inf)
         shared = self.shared
 
         def four(tensor: Tensor) -> Tensor:
@@ -201,12 +212,12 @@ class Task:
             mask = self._rows_of_all(mask).unsqueeze(0) if shared else self._four_mask(mask)
         result = F.scaled_dot_product_attention(
             four(query),
-            four(self.patterns),
-            four(self.values),
+            four(self.patterns.to(dtype)),
+            four(self.values.to(dtype)),
             attn_mask=mask,
             scale=1.0 if tensor_beta else self.beta,  # type: ignore[arg-type]  # a number here
         )
-        return result.reshape(*self.batch, self.query.shape[-2], self.values.shape[-1])
+        return result.reshape(*self.batch, self.query.shape[-2], self.values.shape[-1]).to(self.dtype)
 
     def _four_mask(self, mask: Tensor) -> Tensor:
         mask = mask.expand(*self.batch, *self._shape()[1:])
@@ -216,8 +227,9 @@ class Task:
     def _rows_of_all(self, tensor: Tensor) -> Tensor:
         """A tensor that broadcasts to the scores, as (1, 1 or all states, 1 or N) for a shared memory."""
         if tensor.shape[:-1].numel() == 1:
-            return tensor.reshape(1, 1, tensor.shape[-1])
-        return tensor.expand(*self.batch, self.query.shape[-2], tensor.shape[-1]).reshape(1, -1, tensor.shape[-1])
+            return tensor.reshape(1, 1, tensor.shape[-1] if tensor.dim() else 1)
+        batch, states, _ = self._shape()
+        return tensor.expand(*self.batch, states, tensor.shape[-1]).reshape(1, batch * states, tensor.shape[-1])
 
     def problem(self, *, with_values: bool) -> Problem:
         """The association in the canonical form of the streaming kernels."""
@@ -235,7 +247,8 @@ class Task:
             tensor = tensor if tensor.dim() > 1 else tensor.reshape(1, -1)
             return self._rows_of_all(tensor) if shared else three(tensor)
 
-        query = self.states().expand(*self.batch, states, -1).reshape(1 if shared else batch, -1, self.query.shape[-1])
+        query = self.states().expand(*self.batch, *self.query.shape[-2:])
+        query = query.reshape(*((1, batch * states) if shared else (batch, states)), query.shape[-1])
         return Problem(
             query.contiguous(),
             three(self.patterns),
@@ -248,13 +261,17 @@ class Task:
         assert isinstance(self.separation, Streamable), "the callers have made sure"
         values, potential = stream(self.problem(with_values=with_values), self.separation)
         if with_values:
-            values = values.reshape(*self.batch, self.query.shape[-2], -1).to(self.dtype)
+            values = values.reshape(*self.batch, self.query.shape[-2], values.shape[-1]).to(self.dtype)
         return values, potential.reshape(*self.batch, self.query.shape[-2])
 
 
-def _check_matrix(name: str, tensor: Tensor, expected: str) -> None:
+def _check_tensor(name: str, tensor: Tensor, expected: str) -> None:
     if not isinstance(tensor, Tensor):
         raise HopfieldError(f"{name} must be a tensor {expected}, got {type(tensor).__name__}; use torch.as_tensor")
+
+
+def _check_matrix(name: str, tensor: Tensor, expected: str) -> None:
+    _check_tensor(name, tensor, expected)
     if tensor.dim() < 2:
         raise HopfieldError(f"{name} must be {expected}, got shape {tuple(tensor.shape)}")
     if not tensor.is_floating_point():

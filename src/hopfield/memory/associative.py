@@ -19,8 +19,8 @@ from hopfield.memory import storage
 class AssociativeMemory:
     """Stored patterns x_i with their inverse temperature, separation function and, if given, values and biases.
 
-    Retrieval repeats ξ ← Xᵀ ∇Ω*(β (Xξ + b)) from a query ξ; for softmax this is Eq. 3 of Ramsauer et al. 2021. Data type
-    and device follow the patterns; queries are converted to them.
+    Retrieval repeats ξ ← Xᵀ ∇Ω*(β (Xξ + b)) from a query ξ; for softmax this is Eq. 3 of Ramsauer et al. 2021. Data
+    type and device follow the patterns; queries are converted to them.
 
     Args:
         patterns: x, (N, d), finite, of a floating-point dtype; N may be 0.

@@ -40,7 +40,9 @@ def save(
             "in the file; save memory.patterns yourself"
         )
     tensors = {"patterns": patterns, "values": values, "bias": bias}
-    present = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items() if tensor is not None}
+    present = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items() if tensor is not None
+    }
     parameters = dataclasses.asdict(separation)  # type: ignore[call-overload]  # all of them are dataclasses
     metadata = {
         "format": FORMAT,

@@ -66,7 +66,7 @@ def blocks(problem: Problem) -> Iterator[slice]:
 def tiles(problem: Problem) -> Iterator[slice]:
     """Slices of states small enough for one tile."""
     states = problem.states.shape[1]
-    return (slice(start, min(start + _STATES, states)) for start in range(0, states, _STATES))
+    return (slice(start, min(start + _STATES, states)) for start in range(0, max(1, states), _STATES))
 
 
 def scores(problem: Problem, block: slice, scale: float = 1.0) -> Tensor:
@@ -87,10 +87,28 @@ def scores(problem: Problem, block: slice, scale: float = 1.0) -> Tensor:
     return result
 
 
-def _softmax_forward(problem: Problem, null: bool) -> tuple[Tensor | None, Tensor]:
-    """Values and log-sum-exp by one online pass, in powers of two; `null` adds a pattern of score and value 0."""
-    states = problem.states * _LOG2E
-    problem = problem._replace(states=states)
+def in_units(problem: Problem, separation: Streamable) -> tuple[Problem, float]:
+    """The problem with scores in the units of `weights_of`, and their factor: powers of two for softmax, else e."""
+    if isinstance(separation, Softmax | Softmax1):
+        return problem._replace(states=problem.states * _LOG2E), _LOG2E
+    return problem, 1.0
+
+
+def weights_of(scores: Tensor, separation: Streamable, normalizer: tuple[Tensor, ...]) -> Tensor:
+    """The weights of some of a row's scores in the units of `in_units`, which have to be the same to the last bit."""
+    if isinstance(separation, Softmax | Softmax1):
+        _, reference, bits = normalizer
+        return scores.sub(reference).sub_(bits).exp2_()
+    return separation.weights_at(scores, normalizer)
+
+
+def _softmax_forward(problem: Problem, null: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+    """Values by one online pass, in powers of two; `null` adds a pattern of score and value 0.
+
+    And the normalizer: log-sum-exp, reference r, log2 Σ 2^(s - r); the two lose nothing where scores are large.
+    """
+    problem, _ = in_units(problem, Softmax())
+    states = problem.states
     batch, rows, _ = states.shape
     reference = states.new_full((batch, rows, 1), 0.0 if null else -math.inf)
     total = states.new_full((batch, rows, 1), 1.0 if null else 0.0)
@@ -116,14 +134,15 @@ def _softmax_forward(problem: Problem, null: bool) -> tuple[Tensor | None, Tenso
         if mixed is not None and problem.values is not None:
             mixed += mix(weights, problem.values[:, block].to(states.dtype))
     level = (reference + torch.log2(total)) / _LOG2E
-    return (None if mixed is None else mixed / torch.where(total == 0, 1.0, total)), level
+    total = torch.where(total == 0, 1.0, total)
+    normalizer = (level, torch.where(reference == -math.inf, 0.0, reference), torch.log2(total))
+    return (None if mixed is None else mixed / total), normalizer
 
 
 def _forward(problem: Problem, separation: Streamable) -> tuple[Tensor | None, tuple[Tensor, ...]]:
     """Values (B, L, v), if asked for, and the normalizer (B, L, 1) of every state."""
     if isinstance(separation, Softmax | Softmax1):
-        values, level = _softmax_forward(problem, null=isinstance(separation, Softmax1))
-        return values, (level,)
+        return _softmax_forward(problem, null=isinstance(separation, Softmax1))
     normalizer = separation.normalizer(lambda: (scores(problem, block) for block in blocks(problem)))
     if problem.values is None:
         return None, normalizer
@@ -155,7 +174,9 @@ class _Gradients:
         self.values = None if values is None or not of_values else torch.zeros_like(values, dtype=states.dtype)
         self.bias = None if bias is None or not of_bias else torch.zeros_like(bias, dtype=states.dtype)
 
-    def add(self, problem: Problem, rows: slice, block: slice, slope: Tensor, weights: Tensor, g: Tensor | None) -> None:
+    def add(
+        self, problem: Problem, rows: slice, block: slice, slope: Tensor, weights: Tensor, g: Tensor | None
+    ) -> None:
         """`slope` is the loss's gradient in the scores of these rows and patterns, (B, rows, block)."""
         dtype = problem.states.dtype
         if self.states is not None:
@@ -204,8 +225,13 @@ class _Streaming(torch.autograd.Function):
                 gradients,
             )
         result = (gradients.states, gradients.patterns, gradients.values, gradients.bias)
-        return None, None, *(
-            None if g is None else g.to(t.dtype) for g, t in zip(result, (states, patterns, values, bias), strict=True)
+        return (
+            None,
+            None,
+            *(
+                None if g is None else g.to(t.dtype)
+                for g, t in zip(result, (states, patterns, values, bias), strict=True)
+            ),
         )
 
 
@@ -222,6 +248,9 @@ def _backward_rows(
 
     With g_i = (dL/dvalues)·v_i, the gradient in the scores is ∇²Ω* g + (dL/dΩ*) p.
     """
+    if separation.exponential:
+        _backward_exponential(problem, rows, separation, normalizer, output, of_potential, gradients)
+        return
 
     def slopes(block: slice) -> tuple[Tensor, Tensor]:
         s = scores(problem, block)
@@ -229,11 +258,8 @@ def _backward_rows(
             return s, torch.zeros_like(s)
         return s, similarities(output[0], problem.values[:, block].to(s.dtype))
 
-    zero = torch.zeros_like(of_potential)
-    along_w, along_a = zero, zero
-    if output is not None and separation.exponential:
-        along_w = along_a = (output[0] * output[1]).sum(-1, keepdim=True)
-    elif output is not None:
+    along_w = along_a = torch.zeros_like(of_potential)
+    if output is not None:
         for block in blocks(problem):
             s, g = slopes(block)
             curvature = separation.curvature_at(s, normalizer)
@@ -242,9 +268,29 @@ def _backward_rows(
     for block in blocks(problem):
         s, g = slopes(block)
         curvature = separation.curvature_at(s, normalizer)
-        weights = curvature.diagonal if separation.exponential else separation.weights_at(s, normalizer)
+        weights = separation.weights_at(s, normalizer)
         slope = curvature.combine(g, along_w, along_a)
         gradients.add(problem, rows, block, slope + of_potential * weights, weights, output and output[0])
+
+
+def _backward_exponential(
+    problem: Problem,
+    rows: slice,
+    separation: Streamable,
+    normalizer: tuple[Tensor, ...],
+    output: tuple[Tensor, Tensor] | None,
+    of_potential: Tensor,
+    gradients: _Gradients,
+) -> None:
+    """The same where ∇²Ω* = diag(p) - p pᵀ: as pᵀg is known from the output, in one pass."""
+    scaled, scale = in_units(problem, separation)
+    offset = of_potential if output is None else of_potential - (output[0] * output[1]).sum(-1, keepdim=True)
+    for block in blocks(problem):
+        weights = weights_of(scores(scaled, block, scale), separation, normalizer)
+        slope = offset * weights
+        if output is not None and problem.values is not None:
+            slope += weights * similarities(output[0], problem.values[:, block].to(weights.dtype))
+        gradients.add(problem, rows, block, slope, weights, output and output[0])
 
 
 def stream(problem: Problem, separation: Streamable) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,16 @@ from hopfield.core.separation.threshold import Entmax, Normmax, Sparsemax
 from hopfield.errors import HopfieldError
 
 __all__ = [
-    "NAMES", "Curvature", "Entmax", "Normmax", "Separation", "Softmax", "Softmax1", "Sparsemax", "Streamable", "TopK",
+    "NAMES",
+    "Curvature",
+    "Entmax",
+    "Normmax",
+    "Separation",
+    "Softmax",
+    "Softmax1",
+    "Sparsemax",
+    "Streamable",
+    "TopK",
     "resolve",
 ]
 

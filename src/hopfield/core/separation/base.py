@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,8 +27,10 @@ Blocks = Callable[[], Iterable[Tensor]]
 class Separation(ABC):
     """A separation function: weights p = ∇Ω*(s) and potential Ω*(s) over the last dimension of the scores s."""
 
-    margin: ClassVar[float | None] | property = None
-    """Retrieval margin m: with β(ξ·x_i - ξ·x_j) ≥ m for all j ≠ i one update returns x_i exactly. None: no such m."""
+    @property
+    def margin(self) -> float | None:
+        """Retrieval margin m: one update returns x_i if β(ξ·x_i - ξ·x_j) ≥ m for all j ≠ i. None: no such m."""
+        return None
 
     @abstractmethod
     def weights(self, scores: Tensor) -> Tensor:
@@ -75,10 +77,15 @@ Normalizer = tuple[Tensor, ...]
 class Streamable(Separation):
     """A separation function whose weights are elementwise once a few numbers per row, its normalizer, are known."""
 
-    exponential: ClassVar[bool] = False
-    """Whether the curvature is diag(p) - p pᵀ, so that gradients need no further pass over the patterns."""
-    sums_to_one: ClassVar[bool] = True
-    """Whether the weights of a row with any finite score sum to 1."""
+    @property
+    def exponential(self) -> bool:
+        """Whether the curvature is diag(p) - p pᵀ, so that gradients need no further pass over the patterns."""
+        return False
+
+    @property
+    def sums_to_one(self) -> bool:
+        """Whether the weights of a row with any finite score sum to 1."""
+        return True
 
     @abstractmethod
     def normalizer(self, blocks: Blocks) -> Normalizer:
@@ -106,14 +113,17 @@ class Potential(torch.autograd.Function):
 
     @staticmethod
     def forward(scores: Tensor, value: Callable[[Tensor], Tensor], weights: Callable[[Tensor], Tensor]) -> Tensor:
+        """The potential's value."""
         return value(scores)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep the scores."""
         scores, _, ctx.weights = inputs
         ctx.save_for_backward(scores)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """The weights, times what comes from above."""
         (scores,) = ctx.saved_tensors
         return grads[0].unsqueeze(-1) * ctx.weights(scores), None, None

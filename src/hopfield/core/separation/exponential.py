@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,17 +15,36 @@ from hopfield.core.separation.gather import above, largest
 from hopfield.errors import HopfieldError
 
 
-def _log_sum_exp(scores: Tensor) -> Tensor:
-    """log Σ exp(s), keeping the last dimension; -inf for a row of -inf."""
-    return torch.logsumexp(scores, -1, keepdim=True)
+def _log_sum_exp(blocks: Iterable[Tensor]) -> Normalizer:
+    """(log Σ exp(s), m, log Σ exp(s - m)), m the largest score; (-inf, 0, 0) for a row of -inf. Entries (*batch, 1).
+
+    The first is the sum of the others, which loses the last one where scores are large.
+    """
+    top: Tensor | None = None
+    total: Tensor | None = None
+    for scores in blocks:
+        block = scores.amax(-1, keepdim=True)
+        risen = block if top is None else torch.maximum(top, block)
+        reference = torch.where(risen == -math.inf, 0.0, risen)
+        part = torch.exp(scores - reference).sum(-1, keepdim=True)
+        total = part if top is None or total is None else part + total * torch.exp(top - reference)
+        top = risen
+    assert top is not None, "a pass over the patterns yields at least one block"
+    assert total is not None
+    reference = torch.where(top == -math.inf, 0.0, top)
+    return top + torch.log(total), reference, torch.where(top == -math.inf, 0.0, torch.log(total))
 
 
 class Exponential(Streamable):
     """Weights exp(s - Ω*(s)) on a set of patterns: softmax and its relatives."""
 
-    exponential: ClassVar[bool] = True
+    @property
+    def exponential(self) -> bool:
+        """The curvature is diag(p) - p pᵀ."""
+        return True
 
     def potential(self, scores: Tensor) -> Tensor:
+        """The log-sum-exp of the scores that take part."""
         value: Tensor = Potential.apply(scores, self._value, self.weights)
         return value
 
@@ -34,10 +53,12 @@ class Exponential(Streamable):
         """Ω*(s) without regard to gradients."""
 
     def weights_at(self, scores: Tensor, normalizer: Normalizer) -> Tensor:
-        level = normalizer[0]
-        return torch.exp(scores - torch.where(level == -math.inf, 0.0, level))
+        """exp(s - Ω*)."""
+        _, reference, rest = normalizer[:3]
+        return torch.exp(scores - reference - rest)
 
     def curvature_at(self, scores: Tensor, normalizer: Normalizer) -> Curvature:
+        """Diag(p) - p pᵀ."""
         weights = self.weights_at(scores, normalizer)
         return Curvature(weights, weights, 1.0)
 
@@ -58,12 +79,7 @@ class Softmax(Exponential):
 
     def normalizer(self, blocks: Blocks) -> Normalizer:
         """The log-sum-exp, merged over blocks."""
-        level: Tensor | None = None
-        for scores in blocks():
-            block = _log_sum_exp(scores)
-            level = block if level is None else torch.logaddexp(level, block)
-        assert level is not None, "a pass over the patterns yields at least one block"
-        return (level,)
+        return _log_sum_exp(blocks())
 
 
 @dataclass(frozen=True)
@@ -74,7 +90,10 @@ class Softmax1(Exponential):
     outlier-efficient (Hu et al. 2024, "Outlier-efficient Hopfield layers for large transformer-based models").
     """
 
-    sums_to_one: ClassVar[bool] = False
+    @property
+    def sums_to_one(self) -> bool:
+        """Not with a null pattern."""
+        return False
 
     def weights(self, scores: Tensor) -> Tensor:
         """exp(s_i) / (1 + Σ_j exp(s_j))."""
@@ -87,16 +106,21 @@ class Softmax1(Exponential):
 
     def normalizer(self, blocks: Blocks) -> Normalizer:
         """The log-sum-exp together with the null pattern's score 0."""
-        (level,) = Softmax().normalizer(blocks)
-        return (torch.logaddexp(level, torch.zeros_like(level)),)
+
+        def with_null() -> Iterator[Tensor]:
+            for scores in blocks():
+                yield scores
+            yield torch.zeros_like(scores[..., :1])
+
+        return _log_sum_exp(with_null())
 
 
 @dataclass(frozen=True)
 class TopK(Exponential):
     """Softmax over the k largest scores, 0 elsewhere; Ω* is the largest log-sum-exp of any k scores.
 
-    Scores that tie with the k-th largest all take part, so that the order of the patterns never matters; where
-    several tie, Ω* has a kink and the weights are those of the tied set.
+    Scores that tie with the k-th largest share the places left evenly, so that the order of the patterns never matters;
+    Ω* has a kink there, and these weights are one of its subgradients.
 
     Args:
         k: how many patterns take part, at least 1. With k = 1 one update returns the most similar pattern.
@@ -112,34 +136,47 @@ class TopK(Exponential):
             raise HopfieldError(f"TopK: k must be an integer of at least 1, got {self.k!r}")
 
     @property
-    def margin(self) -> float | None:  # type: ignore[override]  # depends on k
+    def margin(self) -> float | None:
         """0 for k = 1 (any lead suffices); unknown otherwise."""
         return 0.0 if self.k == 1 else None
 
-    def _kept(self, scores: Tensor, cut: Tensor) -> Tensor:
-        return scores.masked_fill(scores < cut, -math.inf)
-
-    def _cut(self, scores: Tensor) -> Tensor:
-        """The k-th largest score of each row. (*batch, N) -> (*batch, 1)."""
-        return scores.detach().topk(min(self.k, scores.shape[-1]), -1).values[..., -1:]
+    def _kept(self, scores: Tensor) -> Tensor:
+        """The scores that take part in Ω*, -inf elsewhere. (*batch, N) -> (*batch, N)."""
+        fixed = scores.detach()
+        cut = fixed.topk(min(self.k, scores.shape[-1]), -1).values[..., -1:]
+        return _cut_off(scores, cut, _share((fixed,), cut, self.k))
 
     def weights(self, scores: Tensor) -> Tensor:
         """Softmax over the scores that reach the k-th largest."""
-        return Softmax().weights(self._kept(scores, self._cut(scores))) if scores.shape[-1] else scores
+        return Softmax().weights(self._kept(scores)) if scores.shape[-1] else scores
 
     def _value(self, scores: Tensor) -> Tensor:
-        if scores.shape[-1] == 0:
-            return torch.logsumexp(scores, -1)
-        return torch.logsumexp(self._kept(scores, self._cut(scores)), -1)
+        return torch.logsumexp(self._kept(scores) if scores.shape[-1] else scores, -1)
 
     def normalizer(self, blocks: Blocks) -> Normalizer:
-        """The log-sum-exp of the scores kept, and the k-th largest score."""
+        """The log-sum-exp of the scores kept as for softmax, the k-th largest score, the logarithm of its share."""
         cut = largest(blocks, self.k)[0][..., -1:]
-        collected = above(blocks, cut)
+        # of a row with fewer than k finite scores all of them
+        collected = above(blocks, cut.clamp(min=torch.finfo(cut.dtype).min))
         kept: Blocks = blocks if collected is None else (lambda: (collected[0],))
-        (level,) = Softmax().normalizer(lambda: (self._kept(scores, cut) for scores in kept()))
-        return level, cut
+        share = _share(kept(), cut, self.k)
+        return *_log_sum_exp(_cut_off(scores, cut, share) for scores in kept()), cut, share
 
     def weights_at(self, scores: Tensor, normalizer: Normalizer) -> Tensor:
         """exp(s - Ω*) where the score reaches the k-th largest."""
-        return super().weights_at(self._kept(scores, normalizer[1]), normalizer)
+        return super().weights_at(_cut_off(scores, *normalizer[3:]), normalizer)
+
+
+def _share(blocks: Iterable[Tensor], cut: Tensor, k: int) -> Tensor:
+    """Of k places in a row, how many the scores that tie with the k-th largest get each: its logarithm (*batch, 1)."""
+    higher = tied = torch.zeros_like(cut)
+    for scores in blocks:
+        higher = higher + (scores > cut).sum(-1, keepdim=True)
+        tied = tied + (scores == cut).sum(-1, keepdim=True)
+    # a row of fewer than k finite scores has a place for each
+    return torch.where(cut == -math.inf, 0.0, torch.log(((k - higher) / tied).clamp(max=1.0)))
+
+
+def _cut_off(scores: Tensor, cut: Tensor, share: Tensor) -> Tensor:
+    """Scores above the cut as they are, those that tie with it by their share lower, -inf below."""
+    return torch.where(scores == cut, scores + share, scores).masked_fill(scores < cut, -math.inf)

@@ -55,8 +55,8 @@ def largest(blocks: Blocks, k: int) -> tuple[Tensor, Tensor]:
     heads = maxima(blocks, k)
     k = min(k, heads.shape[-1])
     floor = heads.topk(k, -1).values[..., -1:]
-    collected = above(blocks, floor)
-    if collected is None or collected[0].shape[-1] < k:  # too many ties, or rows with too few finite scores
+    collected = None if bool((floor == -math.inf).any()) else above(blocks, floor)
+    if collected is None:  # too many ties, or a row with too few finite scores
         return _merged(blocks, k)
     scores, order = collected[0].topk(k, -1)
     return scores, collected[1].gather(-1, order)

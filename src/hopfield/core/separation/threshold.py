@@ -32,13 +32,23 @@ def _power(base: Tensor, exponent: float) -> Tensor:
 class _Threshold(Streamable):
     """Maps p ∝ [z - τ]_+^e of shifted scores z = c (s - max s), with the threshold τ the root of Σ_i [z_i - τ]_+^r = 1.
 
-    As z ≤ 0 with equality somewhere, -1 ≤ τ < 0, and only patterns with z > -1 can be in the support. `scale` is c,
-    `power` is e, `root` is r.
+    As z ≤ 0 with equality somewhere, -1 ≤ τ < 0, and only patterns with z > -1 can be in the support.
     """
 
-    scale: float
-    power: float
-    root: float
+    @property
+    @abstractmethod
+    def scale(self) -> float:
+        """The factor c on the scores."""
+
+    @property
+    @abstractmethod
+    def power(self) -> float:
+        """The exponent e of the weights."""
+
+    @property
+    @abstractmethod
+    def root(self) -> float:
+        """The exponent r of the equation for the threshold."""
 
     # sorting gives the root in closed form for these r
     _SORTED: ClassVar[tuple[float, float]] = (1.0, 2.0)
@@ -191,17 +201,17 @@ class _Tsallis(_Threshold):
     alpha: float
 
     @property
-    def scale(self) -> float:  # type: ignore[override]  # derived from alpha
+    def scale(self) -> float:
         """α - 1."""
         return self.alpha - 1
 
     @property
-    def power(self) -> float:  # type: ignore[override]  # derived from alpha
+    def power(self) -> float:
         """1 / (α - 1)."""
         return 1 / (self.alpha - 1)
 
     @property
-    def root(self) -> float:  # type: ignore[override]  # derived from alpha
+    def root(self) -> float:
         """1 / (α - 1), so that the weights sum to one by themselves."""
         return 1 / (self.alpha - 1)
 
@@ -228,7 +238,11 @@ class Sparsemax(_Tsallis):
     """
 
     alpha: ClassVar[float] = 2.0  # type: ignore[misc]  # a constant here
-    margin: ClassVar[float | None] = 1.0
+
+    @property
+    def margin(self) -> float | None:
+        """1."""
+        return 1.0
 
 
 @dataclass(frozen=True)
@@ -253,12 +267,12 @@ class Entmax(_Tsallis):
             raise HopfieldError(f"Entmax: alpha must be a finite number of at least 1, got {self.alpha!r}")
 
     @property
-    def margin(self) -> float | None:  # type: ignore[override]  # depends on alpha
+    def margin(self) -> float | None:
         """1 / (α - 1); none for α = 1."""
         return None if self.alpha == 1 else 1 / (self.alpha - 1)
 
     @property
-    def exponential(self) -> bool:  # type: ignore[override]  # depends on alpha
+    def exponential(self) -> bool:
         """True for α = 1, which is softmax."""
         return self.alpha == 1
 
@@ -299,20 +313,28 @@ class Normmax(_Threshold):
     """
 
     alpha: float = 2.0
-    scale: ClassVar[float] = 1.0  # type: ignore[misc]  # a constant here
-    margin: ClassVar[float | None] = 1.0
 
     def __post_init__(self) -> None:
         if not (isinstance(self.alpha, int | float) and 1 < self.alpha < math.inf):
             raise HopfieldError(f"Normmax: alpha must be a finite number above 1, got {self.alpha!r}")
 
     @property
-    def power(self) -> float:  # type: ignore[override]  # derived from alpha
+    def margin(self) -> float | None:
+        """1."""
+        return 1.0
+
+    @property
+    def scale(self) -> float:
+        """1."""
+        return 1.0
+
+    @property
+    def power(self) -> float:
         """1 / (α - 1)."""
         return 1 / (self.alpha - 1)
 
     @property
-    def root(self) -> float:  # type: ignore[override]  # derived from alpha
+    def root(self) -> float:
         """α / (α - 1), the exponent of the dual norm."""
         return self.alpha / (self.alpha - 1)
 

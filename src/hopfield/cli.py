@@ -1,0 +1,270 @@
+"""The command line. torch, plotting and the experiments are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hopfield.__about__ import __version__
+from hopfield.errors import HopfieldError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hopfield.core.retrieval import Retrieval
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Modern Hopfield networks: store patterns, recover them from damaged ones, and see what happened.",
+    epilog="Start with `hopfield tour`; every command has examples under --help.",
+)
+reproduce = typer.Typer(no_args_is_help=True, help="Run an experiment at full size and write its results.")
+app.add_typer(reproduce, name="reproduce")
+
+Images = Annotated[
+    str,
+    typer.Option(help="`digits` (they ship inside scikit-learn), a folder of images, or a folder with MNIST's files."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def _show_version(wanted: bool) -> None:  # the form that typer's callbacks have
+    if wanted:
+        typer.echo(f"hopfield {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options that come before a command."""
+
+
+@app.command()
+def tour(
+    out: Annotated[Path, typer.Option(help="Folder for report.html and numbers.json.")] = Path("report"),
+    images: Images = "digits",
+    seed: Seed = 0,
+) -> None:
+    """Store images, damage them, recover them; about a minute, with a report to look at.
+
+    Examples:
+        hopfield tour
+
+        hopfield tour --out /tmp/report --images ~/pictures
+    """
+    _run_tour(images, out, seed, full=False)
+
+
+@reproduce.command("retrieval")
+def reproduce_retrieval(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/retrieval"),
+    images: Images = "digits",
+    seed: Seed = 0,
+) -> None:
+    """All retrieval experiments at full size: what `hopfield tour` shows, with more patterns and repetitions.
+
+    Example:
+        hopfield reproduce retrieval --out results/retrieval
+    """
+    _run_tour(images, out, seed, full=True)
+
+
+def _run_tour(source: str, out: Path, seed: int, *, full: bool) -> None:
+    from hopfield import report
+    from hopfield.datasets.images import load_images
+    from hopfield.experiments import tour as experiment
+
+    folder = _folder(out)
+    loaded = load_images(source, seed=seed)
+    with _progress() as progress:
+        done = experiment.run(loaded, seed=seed, full=full, progress=progress)
+    _write_json(folder / "numbers.json", done.numbers())
+    report.write(done, folder / "report.html")
+    for line in experiment.essentials(done):
+        typer.echo(line)
+    typer.echo(f"\nThe report: {folder / 'report.html'}   Its numbers: {folder / 'numbers.json'}")
+
+
+@app.command()
+def retrieve(
+    patterns: Annotated[Path, typer.Option(help="Stored patterns: a .npy file (N, d), or a folder of images.")],
+    query: Annotated[
+        list[Path], typer.Option(help="Queries: .npy files (d,) or (L, d), or images; give the option repeatedly.")
+    ],
+    beta: Annotated[float, typer.Option(help="Inverse temperature: higher retrieves more sharply.")] = 1.0,
+    steps: Annotated[int | None, typer.Option(help="Number of updates; default: until nothing moves.")] = None,
+    separation: Annotated[str, typer.Option(help="softmax, softmax1, sparsemax, entmax, normmax or top1.")] = "softmax",
+    top: Annotated[int, typer.Option(help="Show this many of the heaviest patterns.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the recovered patterns: images where images came in, else .npy.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Recover stored patterns from damaged ones: your data in; patterns, energies and convergence out.
+
+    Examples:
+        hopfield retrieve --patterns memories.npy --query damaged.npy --beta 4
+
+        hopfield retrieve --patterns faces/ --query half.png --query noisy.png --out recovered/
+
+        hopfield retrieve --patterns memories.npy --query damaged.npy --separation sparsemax --json
+    """
+    from hopfield.datasets.stored import load_queries, load_stored
+    from hopfield.memory.associative import AssociativeMemory
+
+    if top < 1:
+        raise HopfieldError(f"--top must be at least 1, got {top}")
+    stored = load_stored(patterns)
+    memory = AssociativeMemory(stored.patterns, beta=beta, separation=separation)
+    names, states = load_queries(query, stored)
+    found = memory.retrieve(states, steps=steps)
+    weights, indices = found.top(min(top, len(memory)))
+    rows = _rows(found, names, stored.names, weights, indices)
+    if out is not None:
+        folder = _folder(out)
+        for row, state in zip(rows, found.state, strict=True):
+            row["file"] = str(stored.write(folder, str(row["query"]), state))
+    if as_json:
+        typer.echo(
+            json.dumps({"patterns": len(memory), "size": int(stored.patterns.shape[1]), "queries": rows}, indent=2)
+        )
+    else:
+        _print_table(rows, tuple(states.shape))
+    if not bool(found.converged.all()) and steps is None:
+        typer.echo("hopfield: not all queries converged; their states still moved after 1000 updates", err=True)
+
+
+def _rows(
+    found: Retrieval, queries: list[str], names: list[str], weights: Tensor, indices: Tensor
+) -> list[dict[str, Any]]:
+    support = found.support()
+    return [
+        {
+            "query": query,
+            "top": [
+                {"index": int(index), "name": names[int(index)], "weight": float(weight)}
+                for weight, index in zip(weights[row], indices[row], strict=True)
+            ],
+            "support": int(support[row]),
+            "energy": float(found.energy[row]),
+            "steps": int(found.steps[row]),
+            "converged": bool(found.converged[row]),
+        }
+        for row, query in enumerate(queries)
+    ]
+
+
+def _print_table(rows: list[dict[str, Any]], shape: tuple[int, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{shape[0]} queries of size {shape[1]}", caption="k: patterns that carry 90 % of the weight")
+    table.add_column("query", overflow="fold")
+    table.add_column("retrieved (weight)", overflow="fold")
+    for column in ("k", "energy", "steps", "converged"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        best = ", ".join(f"{entry['name']} ({entry['weight']:.3f})" for entry in row["top"])
+        table.add_row(
+            row["query"],
+            best,
+            str(row["support"]),
+            f"{row['energy']:.4g}",
+            str(row["steps"]),
+            "yes" if row["converged"] else "no",
+        )
+    Console().print(table)
+
+
+@app.command()
+def capacity(
+    beta: Annotated[float, typer.Option(help="Inverse temperature.")] = 1.0,
+    dim: Annotated[int, typer.Option(help="Dimension d of the patterns.")] = 20,
+    radius: Annotated[float, typer.Option(help="K, where the patterns lie on the sphere of radius K √(d-1).")] = 3.0,
+    failure: Annotated[float, typer.Option(help="Probability with which the bound may fail.")] = 0.001,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also find the largest number really stored, over dimensions.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the curve as capacity.png and capacity.json.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """How many random patterns a memory holds: theorem 3 as a table and a curve, and measured.
+
+    Examples:
+        hopfield capacity --beta 1 --dim 20 --radius 3 --failure 0.001
+
+        hopfield capacity --measure --failure 0.1 --out capacity/
+    """
+    from hopfield.experiments import capacity as experiment
+
+    folder = None if out is None else _folder(out)
+    with _progress() as progress:
+        result = experiment.run(
+            beta=beta, dim=dim, radius=radius, failure=failure, measured=measure, seed=seed, progress=progress
+        )
+    _print_capacity(result)
+    if folder is not None:
+        from hopfield import plot, report
+
+        _write_json(folder / "capacity.json", result.numbers())
+        report.write_bytes(folder / "capacity.png", plot.png(plot.capacity(result)))
+        typer.echo(f"\nThe curve: {folder / 'capacity.png'}   Its numbers: {folder / 'capacity.json'}")
+
+
+def _print_capacity(result: Any) -> None:
+    raise NotImplementedError
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on standard error, as a callback (what, done, of how many)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
+def _folder(path: Path) -> Path:
+    """Make the folder now, so that a wrong path is found before the work is done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HopfieldError(f"cannot make the folder {path}: {error.strerror}") from error
+    return path
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    from hopfield import report
+
+    report.write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def main() -> None:
+    """Run the command line: errors of use and of data are one line and exit code 2."""
+    try:
+        app()
+    except HopfieldError as error:
+        typer.echo(f"hopfield: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Patterns and queries from the user's files, for the command line: arrays in, arrays out; images in, images out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hopfield.datasets.images import load_array, load_images, save_image
+from hopfield.errors import HopfieldError
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Patterns to store, with what is needed to read queries like them and to write what is retrieved."""
+
+    patterns: Tensor
+    """(N, d)"""
+    names: list[str]
+    """What each pattern is called: its file's name or its index."""
+    shape: tuple[int, int] | None
+    """Height and width if the patterns are images."""
+
+    def write(self, folder: Path, name: str, state: Tensor) -> Path:
+        """Write a retrieved state (d,) as recovered-NAME: a PNG for images, else a .npy file."""
+        stem = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+        try:
+            if self.shape is not None:
+                path = folder / f"recovered-{stem}.png"
+                save_image(path, state.reshape(self.shape))
+            else:
+                path = folder / f"recovered-{stem}.npy"
+                np.save(path, state.numpy(), allow_pickle=False)
+        except OSError as error:
+            raise HopfieldError(f"cannot write to {folder}: {error.strerror}") from error
+        return path
+
+
+def load_stored(path: Path) -> Stored:
+    """Patterns (N, d) from a .npy file, or from a folder of images.
+
+    Raises:
+        HopfieldError: a missing path, a folder without images, a damaged file, an array that is not (N, d), or that
+            has entries that are not finite.
+    """
+    if path.suffix == ".npy":
+        patterns = load_array(path)
+        if patterns.dim() != 2:
+            raise HopfieldError(f"{path} must hold patterns as an array (N, d), got shape {tuple(patterns.shape)}")
+        return Stored(patterns, [str(index) for index in range(patterns.shape[0])], None)
+    found = load_images(path)
+    count, height, width = found.images.shape
+    return Stored(found.images.reshape(count, -1), list(found.names), (height, width))
+
+
+def load_queries(paths: list[Path], stored: Stored) -> tuple[list[str], Tensor]:
+    """Queries (L, d) from .npy files or images, with a name for each.
+
+    Raises:
+        HopfieldError: as `load_stored`; also images for stored arrays, or a size other than that of the patterns.
+    """
+    names: list[str] = []
+    states: list[Tensor] = []
+    size = stored.patterns.shape[1]
+    for path in paths:
+        if path.suffix == ".npy":
+            array = load_array(path)
+            array = array.unsqueeze(0) if array.dim() == 1 else array
+        elif stored.shape is None:
+            raise HopfieldError(f"the stored patterns are arrays, so queries must be .npy files; got {path}")
+        else:
+            array = load_images(path, size=stored.shape).images.flatten(1)
+        if array.dim() != 2 or array.shape[1] != size:
+            raise HopfieldError(
+                f"{path} holds queries of shape {tuple(array.shape)}; the stored patterns have size {size}, "
+                f"so ({size},) or (L, {size}) is expected"
+            )
+        states.append(array.to(stored.patterns.dtype))
+        names += [path.name] if len(array) == 1 else [f"{path.name}[{row}]" for row in range(len(array))]
+    return names, torch.cat(states)
