@@ -61,7 +61,7 @@ def tour(
 ) -> None:
     """Store images, damage them, recover them; about a minute, with a report to look at.
 
-    Examples:
+    For example:
         hopfield tour
 
         hopfield tour --out /tmp/report --images ~/pictures
@@ -77,7 +77,7 @@ def reproduce_retrieval(
 ) -> None:
     """All retrieval experiments at full size: what `hopfield tour` shows, with more patterns and repetitions.
 
-    Example:
+    For example:
         hopfield reproduce retrieval --out results/retrieval
     """
     _run_tour(images, out, seed, full=True)
@@ -101,14 +101,23 @@ def _run_tour(source: str, out: Path, seed: int, *, full: bool) -> None:
 
 @app.command()
 def retrieve(
-    patterns: Annotated[Path, typer.Option(help="Stored patterns: a .npy file (N, d), or a folder of images.")],
+    patterns: Annotated[
+        Path, typer.Option(help="Stored patterns: a .npy file (N, d), a folder of images, or a saved memory.")
+    ],
     query: Annotated[
         list[Path], typer.Option(help="Queries: .npy files (d,) or (L, d), or images; give the option repeatedly.")
     ],
-    beta: Annotated[float, typer.Option(help="Inverse temperature: higher retrieves more sharply.")] = 1.0,
-    steps: Annotated[int | None, typer.Option(help="Number of updates; default: until nothing moves.")] = None,
-    separation: Annotated[str, typer.Option(help="softmax, softmax1, sparsemax, entmax, normmax or top1.")] = "softmax",
-    top: Annotated[int, typer.Option(help="Show this many of the heaviest patterns.")] = 3,
+    beta: Annotated[
+        float | None, typer.Option(help="Inverse temperature: higher retrieves more sharply. [default: 1]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of updates. [default: until nothing moves]")] = None,
+    separation: Annotated[
+        str | None, typer.Option(help="softmax, softmax1, sparsemax, entmax, normmax or top1. [default: softmax]")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="A .npy file of bool, (N,) or (L, N): True for patterns that take part.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Show this many of the heaviest patterns.")] = 3,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the recovered patterns: images where images came in, else .npy.")
     ] = None,
@@ -116,22 +125,32 @@ def retrieve(
 ) -> None:
     """Recover stored patterns from damaged ones: your data in; patterns, energies and convergence out.
 
-    Examples:
+    For example:
+
         hopfield retrieve --patterns memories.npy --query damaged.npy --beta 4
 
         hopfield retrieve --patterns faces/ --query half.png --query noisy.png --out recovered/
 
-        hopfield retrieve --patterns memories.npy --query damaged.npy --separation sparsemax --json
+        hopfield retrieve --patterns memory.safetensors --query damaged.npy --separation sparsemax --json
     """
-    from hopfield.datasets.stored import load_queries, load_stored
+    from hopfield.datasets.stored import Stored, load_mask, load_queries, load_stored
     from hopfield.memory.associative import AssociativeMemory
 
-    if top < 1:
-        raise HopfieldError(f"--top must be at least 1, got {top}")
-    stored = load_stored(patterns)
-    memory = AssociativeMemory(stored.patterns, beta=beta, separation=separation)
+    if patterns.suffix == ".safetensors":
+        memory = AssociativeMemory.load(patterns)
+        stored = Stored.of_arrays(memory.patterns)
+    else:
+        stored = load_stored(patterns)
+        memory = AssociativeMemory(stored.patterns)
+    memory = AssociativeMemory(
+        memory.patterns,
+        values=memory.values,
+        bias=memory.bias,
+        beta=memory.beta if beta is None else beta,
+        separation=memory.separation if separation is None else separation,
+    )
     names, states = load_queries(query, stored)
-    found = memory.retrieve(states, steps=steps)
+    found = memory.retrieve(states, mask=None if mask is None else load_mask(mask), steps=steps)
     weights, indices = found.top(min(top, len(memory)))
     rows = _rows(found, names, stored.names, weights, indices)
     if out is not None:
@@ -139,13 +158,11 @@ def retrieve(
         for row, state in zip(rows, found.state, strict=True):
             row["file"] = str(stored.write(folder, str(row["query"]), state))
     if as_json:
-        typer.echo(
-            json.dumps({"patterns": len(memory), "size": int(stored.patterns.shape[1]), "queries": rows}, indent=2)
-        )
+        typer.echo(json.dumps({"patterns": len(memory), "size": stored.patterns.shape[1], "queries": rows}, indent=2))
     else:
         _print_table(rows, tuple(states.shape))
     if not bool(found.converged.all()) and steps is None:
-        typer.echo("hopfield: not all queries converged; their states still moved after 1000 updates", err=True)
+        typer.echo("hopfield: some queries did not converge; they still moved after 1000 updates", err=True)
 
 
 def _rows(
@@ -204,7 +221,7 @@ def capacity(
 ) -> None:
     """How many random patterns a memory holds: theorem 3 as a table and a curve, and measured.
 
-    Examples:
+    For example:
         hopfield capacity --beta 1 --dim 20 --radius 3 --failure 0.001
 
         hopfield capacity --measure --failure 0.1 --out capacity/

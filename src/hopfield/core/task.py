@@ -24,6 +24,8 @@ from hopfield.errors import HopfieldError
 _SMALL = 1 << 14
 # a memory of at least this many patterns is streamed
 _LARGE_MEMORY = 1 << 11
+# and so are score matrices of more entries than this, to bound memory
+_LARGE_SCORES = 1 << 24
 
 
 def check_beta(beta: float | Tensor) -> float | Tensor:
@@ -171,7 +173,8 @@ class Task:
 
     def large(self) -> bool:
         """Whether blocks of patterns pay."""
-        return not self._small() and self.patterns.shape[-2] >= _LARGE_MEMORY
+        batch, states, patterns = self._shape()
+        return not self._small() and (patterns >= _LARGE_MEMORY or batch * states * patterns > _LARGE_SCORES)
 
     def _fusible(self) -> bool:
         return (

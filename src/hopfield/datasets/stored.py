@@ -24,6 +24,11 @@ class Stored:
     shape: tuple[int, int] | None
     """Height and width if the patterns are images."""
 
+    @classmethod
+    def of_arrays(cls, patterns: Tensor) -> Stored:
+        """Patterns (N, d) that are no images; each is called by its index."""
+        return cls(patterns, [str(index) for index in range(patterns.shape[0])], None)
+
     def write(self, folder: Path, name: str, state: Tensor) -> Path:
         """Write a retrieved state (d,) as recovered-NAME: a PNG for images, else a .npy file."""
         stem = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
@@ -50,7 +55,7 @@ def load_stored(path: Path) -> Stored:
         patterns = load_array(path)
         if patterns.dim() != 2:
             raise HopfieldError(f"{path} must hold patterns as an array (N, d), got shape {tuple(patterns.shape)}")
-        return Stored(patterns, [str(index) for index in range(patterns.shape[0])], None)
+        return Stored.of_arrays(patterns)
     found = load_images(path)
     count, height, width = found.images.shape
     return Stored(found.images.reshape(count, -1), list(found.names), (height, width))
@@ -81,3 +86,18 @@ def load_queries(paths: list[Path], stored: Stored) -> tuple[list[str], Tensor]:
         states.append(array.to(stored.patterns.dtype))
         names += [path.name] if len(array) == 1 else [f"{path.name}[{row}]" for row in range(len(array))]
     return names, torch.cat(states)
+
+
+def load_mask(path: Path) -> Tensor:
+    """A mask of patterns, bool (N,) or (L, N), from a .npy file.
+
+    Raises:
+        HopfieldError: a missing or damaged file, or an array that is not bool.
+    """
+    try:
+        mask = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise HopfieldError(f"cannot read a mask from {path}: {error}") from error
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        raise HopfieldError(f"{path} must hold a mask of dtype bool, True for patterns that take part")
+    return torch.from_numpy(mask)

@@ -65,6 +65,7 @@ class AssociativeMemory:
         self,
         query: Tensor,
         *,
+        mask: Tensor | None = None,
         steps: int | None = None,
         tol: float = 1e-6,
         max_steps: int = 1000,
@@ -74,6 +75,7 @@ class AssociativeMemory:
 
         Args:
             query: (*batch, d), finite.
+            mask: bool, broadcasts to (*batch, N); True takes part. None: all patterns do.
             steps: number of updates; None: until |ξ' - ξ| < tol.
             tol: see `hopfield.retrieve`.
             max_steps: updates after which a query gives up.
@@ -83,8 +85,8 @@ class AssociativeMemory:
             A `Retrieval` with entries of shape (*batch, ...).
 
         Raises:
-            HopfieldError: a query of another size than the patterns or with entries that are not finite; otherwise
-                as `hopfield.retrieve`.
+            HopfieldError: a query of another size than the patterns or with entries that are not finite, a mask of
+                another shape or dtype; otherwise as `hopfield.retrieve`.
         """
         states = self._states(query)
         found = retrieve(
@@ -93,6 +95,7 @@ class AssociativeMemory:
             self.values,
             beta=self.beta,
             bias=self.bias,
+            mask=None if mask is None else self._mask(mask, states),
             separation=self.separation,
             steps=steps,
             tol=tol,
@@ -130,14 +133,15 @@ class AssociativeMemory:
                     else f"the memory has {name}: pass {name}= for the new patterns as well"
                 )
         if self.values is not None and values is not None:
-            values = values.unsqueeze(0) if single and values.dim() == 1 else values
+            values = values.unsqueeze(0) if single and isinstance(values, Tensor) and values.dim() == 1 else values
             values = _check_rows("values", values, patterns)
             if values.shape[1] != self.values.shape[1]:
                 raise HopfieldError(
                     f"the memory stores values of size {self.values.shape[1]}, got shape {tuple(values.shape)}"
                 )
         if self.bias is not None and bias is not None:
-            bias = _check_bias(bias.reshape(1) if single else bias, patterns)
+            bias = bias.unsqueeze(0) if single and isinstance(bias, Tensor) and bias.dim() == 0 else bias
+            bias = _check_bias(bias, patterns)
         self.patterns = torch.cat([self.patterns, patterns.to(self.patterns)])
         if self.values is not None and values is not None:
             self.values = torch.cat([self.values, values.to(self.values)])
@@ -150,8 +154,12 @@ class AssociativeMemory:
         Raises:
             HopfieldError: an index outside -N ... N-1, or not an integer. Nothing is forgotten then.
         """
-        index = torch.as_tensor([indices] if isinstance(indices, int) else indices)
-        if not isinstance(indices, Tensor | int) and index.numel() == 0:
+        try:
+            listed = list(indices) if isinstance(indices, Iterable) and not isinstance(indices, Tensor) else indices
+            index = torch.as_tensor(listed)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise HopfieldError(f"remove needs integer indices, got {indices!r}") from error
+        if not isinstance(indices, Tensor) and index.numel() == 0:
             index = index.long()
         if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool or index.dim() > 1:
             raise HopfieldError(
@@ -196,6 +204,23 @@ class AssociativeMemory:
         """
         patterns, values, bias, beta, separation = storage.load(path)
         return cls(patterns, values=values, beta=beta, separation=separation, bias=bias)
+
+    def _mask(self, mask: Tensor, states: Tensor) -> Tensor:
+        """The mask as (1 or L, N) for L flattened states."""
+        lead, count = states.shape[:-1], len(self)
+        try:
+            fits = torch.broadcast_shapes(mask.shape, (*lead, count)) == (*lead, count) and mask.dim() > 0
+        except RuntimeError:
+            fits = False
+        if not fits or mask.dtype != torch.bool:
+            raise HopfieldError(
+                f"mask must be bool and broadcast to (*batch, N) = {(*lead, count)}, True for patterns that take part; "
+                f"got {mask.dtype} of shape {tuple(mask.shape)}"
+            )
+        mask = mask.to(self.patterns.device)
+        return (
+            mask.reshape(1, -1) if mask.dim() == 1 else mask.expand(*lead, mask.shape[-1]).reshape(-1, mask.shape[-1])
+        )
 
     def _states(self, query: Tensor) -> Tensor:
         if not isinstance(query, Tensor):

@@ -83,14 +83,17 @@ def load(path: str | PathLike[str]) -> tuple[Tensor, Tensor | None, Tensor | Non
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         beta = json.loads(metadata["beta"])
         separation = _separation(json.loads(metadata["separation"]))
-        patterns = tensors["patterns"]
+        patterns = tensors.pop("patterns")
+        values, bias = tensors.pop("values", None), tensors.pop("bias", None)
+        if tensors:
+            raise HopfieldError(f"{path} is damaged: a memory has no {', '.join(sorted(tensors))}")
     except HopfieldError:
         raise
     except (OSError, safetensors.SafetensorError) as error:
         raise HopfieldError(f"{path} is damaged, truncated or no safetensors file: {error}") from error
     except (KeyError, ValueError, TypeError) as error:
         raise HopfieldError(f"{path} is damaged: its description of the memory cannot be read ({error!r})") from error
-    return patterns, tensors.get("values"), tensors.get("bias"), beta, separation
+    return patterns, values, bias, beta, separation
 
 
 def _check_format(path: Path, metadata: dict[str, str]) -> None:

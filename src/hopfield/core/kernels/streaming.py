@@ -95,10 +95,10 @@ def in_units(problem: Problem, separation: Streamable) -> tuple[Problem, float]:
 
 
 def weights_of(scores: Tensor, separation: Streamable, normalizer: tuple[Tensor, ...]) -> Tensor:
-    """The weights of some of a row's scores in the units of `in_units`, which have to be the same to the last bit."""
+    """The weights of some scores, which may be overwritten; in the units of `in_units`, which found the normalizer."""
     if isinstance(separation, Softmax | Softmax1):
         _, reference, bits = normalizer
-        return scores.sub(reference).sub_(bits).exp2_()
+        return scores.sub_(reference).sub_(bits).exp2_()
     return separation.weights_at(scores, normalizer)
 
 
@@ -114,8 +114,12 @@ def _softmax_forward(problem: Problem, null: bool) -> tuple[Tensor | None, tuple
     total = states.new_full((batch, rows, 1), 1.0 if null else 0.0)
     mixed = None if problem.values is None else states.new_zeros((batch, rows, problem.values.shape[2]))
     shift = False
+    lowest = math.log2(torch.finfo(states.dtype).tiny)
+    clamp: bool | None = None
     for block in blocks(problem):
         weights = scores(problem, block, _LOG2E)
+        if clamp is None:
+            clamp = problem.bias is None and problem.mask is None and bool(weights.amin() - weights.amax() < lowest)
         top = weights.amax(-1, keepdim=True)
         rises = top > reference + _SLACK
         if bool(rises.any()):
@@ -129,6 +133,9 @@ def _softmax_forward(problem: Problem, null: bool) -> tuple[Tensor | None, tuple
             shift = bool(((reference != 0) & (reference != -math.inf)).any())
         if shift:
             weights -= torch.where(reference == -math.inf, 0.0, reference)
+        if clamp:
+            # what would be denormal is beneath rounding in any case, and several times slower
+            weights.clamp_(min=lowest)
         weights.exp2_()
         total += weights.sum(-1, keepdim=True)
         if mixed is not None and problem.values is not None:
@@ -287,9 +294,10 @@ def _backward_exponential(
     offset = of_potential if output is None else of_potential - (output[0] * output[1]).sum(-1, keepdim=True)
     for block in blocks(problem):
         weights = weights_of(scores(scaled, block, scale), separation, normalizer)
-        slope = offset * weights
-        if output is not None and problem.values is not None:
-            slope += weights * similarities(output[0], problem.values[:, block].to(weights.dtype))
+        if output is None or problem.values is None:
+            slope = offset * weights
+        else:
+            slope = similarities(output[0], problem.values[:, block].to(weights.dtype)).add_(offset).mul_(weights)
         gradients.add(problem, rows, block, slope, weights, output and output[0])
 
 

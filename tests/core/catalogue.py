@@ -1,0 +1,282 @@
+"""What the property tests run over: every separation function, every way to compute an association, random inputs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hopfield.core import ranking, task
+from hopfield.core.kernels import streaming
+from hopfield.core.separation import exponential, gather, threshold
+from hopfield.separation import Entmax, Normmax, Separation, Softmax, Softmax1, Sparsemax, Streamable, TopK
+
+# ---------------------------------------------------------------------------------------------------- what is computed
+
+
+class Sharper(Separation):
+    """A separation function as a user would write it, with nothing but weights and potential: softmax of 2 s."""
+
+    def weights(self, scores):
+        dead = (scores == -math.inf).all(-1, keepdim=True)
+        return torch.softmax(2 * scores.masked_fill(dead, 0.0), -1).masked_fill(dead, 0.0)
+
+    def potential(self, scores):
+        dead = (scores == -math.inf).all(-1)
+        return torch.logsumexp(2 * scores.masked_fill(dead.unsqueeze(-1), 0.0), -1).masked_fill(dead, -math.inf) / 2
+
+    def __repr__(self):
+        return "Sharper()"
+
+
+SEPARATIONS = [
+    Softmax(),
+    Softmax1(),
+    Sparsemax(),
+    Entmax(),
+    Entmax(1),
+    Entmax(1.3),
+    Entmax(2),
+    Entmax(3),
+    Normmax(),
+    Normmax(1.5),
+    Normmax(4),
+    TopK(1),
+    TopK(3),
+    Sharper(),
+]
+STREAMABLE = [separation for separation in SEPARATIONS if isinstance(separation, Streamable)]
+SPARSE = [separation for separation in SEPARATIONS if isinstance(separation, Sparsemax | Normmax | Entmax)]
+SPARSE.remove(Entmax(1))
+
+
+def sums_to_one(separation: Separation) -> bool:
+    return not isinstance(separation, Softmax1)
+
+
+# ----------------------------------------------------------------------------------------------------- how it is computed
+
+# dense: the score matrix; fused: PyTorch's attention; streaming: blocks of patterns, tiles of states; repeated:
+# streaming where too many scores matter to be collected, so that sparse maps pass over the patterns again and again
+WAYS = ("dense", "fused", "streaming", "repeated")
+THRESHOLDS = {
+    "dense": {"_SMALL": 1 << 60},
+    "fused": {"_SMALL": -1, "_LARGE_MEMORY": 1 << 60},
+    "streaming": {"_SMALL": -1, "_LARGE_MEMORY": 1},
+    "repeated": {"_SMALL": -1, "_LARGE_MEMORY": 1},
+}
+BLOCK = 3
+
+
+def small_blocks(problem: streaming.Problem) -> Iterator[slice]:
+    count = problem.patterns.shape[1]
+    return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
+
+
+@contextmanager
+def computing(way: str) -> Iterator[None]:
+    """Send every association this way, where its separation function has it; streaming in tiny blocks and tiles."""
+    with ExitStack() as patches:
+        patches.enter_context(mock.patch.multiple(task, **THRESHOLDS[way]))
+        patches.enter_context(mock.patch.object(streaming, "_STATES", 2))
+        for module in (streaming, ranking):
+            patches.enter_context(mock.patch.object(module, "blocks", small_blocks))
+        if way == "repeated":
+            for module in (gather, exponential, threshold):
+                patches.enter_context(mock.patch.object(module, "above", partial(gather.above, limit=0)))
+        yield
+
+
+def ways(separation: Separation) -> tuple[str, ...]:
+    if isinstance(separation, Softmax):
+        return "dense", "fused", "streaming"
+    if isinstance(separation, Softmax1) or separation == Entmax(1):
+        return "dense", "streaming"  # collect nothing
+    return ("dense", "streaming", "repeated") if isinstance(separation, Streamable) else ("dense",)
+
+
+CASES = [(separation, way) for separation in SEPARATIONS for way in ways(separation)]
+
+each_separation = pytest.mark.parametrize("separation", SEPARATIONS, ids=repr)
+each_streamable = pytest.mark.parametrize("separation", STREAMABLE, ids=repr)
+each_case = pytest.mark.parametrize(("separation", "way"), CASES, ids=[f"{s!r}-{way}" for s, way in CASES])
+each_way = pytest.mark.parametrize("way", WAYS)
+
+# ---------------------------------------------------------------------------------------------------------- random inputs
+
+seeds = st.integers(0, 2**32 - 1)
+many = settings(max_examples=25)
+some = settings(max_examples=10)
+few = settings(max_examples=4)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def integer(g: torch.Generator, low: int, high: int) -> int:
+    return int(torch.randint(low, high + 1, (), generator=g))
+
+
+def uniform(g: torch.Generator, low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand((), generator=g, dtype=torch.float64))
+
+
+def normal(g: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+
+def yes(g: torch.Generator, *shape: int, chance: float = 0.5) -> Tensor:
+    return torch.rand(shape, generator=g) < chance
+
+
+def one_of(g: torch.Generator, *choices):
+    return choices[integer(g, 0, len(choices) - 1)]
+
+
+def some_scores(g: torch.Generator, count: int | None = None) -> Tensor:
+    """A row of scores on which no two separation functions agree, nor any two neighbours of it."""
+    return normal(g, integer(g, 1, 8) if count is None else count) * math.exp(uniform(g, -2, 1.5))
+
+
+def tied_scores(g: torch.Generator, rows: int = 4) -> Tensor:
+    """Rows of scores of which many are equal."""
+    return torch.randint(-2, 3, (rows, integer(g, 1, 8)), generator=g).double() * uniform(g, 0.2, 1.5)
+
+
+def smooth(separation: Separation, scores: Tensor) -> bool:
+    """Whether finite differences make sense: no weight is about to vanish, none to appear."""
+    count = scores.shape[-1]
+    nudges = 1e-3 * torch.cat([torch.zeros(1, count), torch.eye(count), -torch.eye(count)]).to(scores)
+    weights = separation.weights(scores.unsqueeze(-2) + nudges)
+    support = weights > 0
+    steady = (support == support[..., :1, :]).all()
+    return bool(steady & (weights.masked_fill(~support, 1.0).amin() > 1e-3))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of one association."""
+
+    query: Tensor
+    patterns: Tensor
+    values: Tensor | None = None
+    beta: float | Tensor = 1.0
+    bias: Tensor | None = None
+    mask: Tensor | None = None
+
+    @property
+    def options(self) -> dict:
+        return {"beta": self.beta, "bias": self.bias, "mask": self.mask}
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [t for t in (self.query, self.patterns, self.values, self.beta, self.bias) if isinstance(t, Tensor)]
+
+    def batch(self) -> torch.Size:
+        parts = [t.shape[:-2] for t in (self.query, self.patterns, self.values) if t is not None]
+        return torch.broadcast_shapes(*parts)
+
+    def whole(self) -> Inputs:
+        """The same, everything expanded to the whole batch."""
+        batch, L, N = self.batch(), self.query.shape[-2], self.patterns.shape[-2]
+
+        def wide(tensor: Tensor | None, *shape: int) -> Tensor | None:
+            return None if tensor is None else tensor.expand(*batch, *shape)
+
+        return Inputs(
+            wide(self.query, *self.query.shape[-2:]),
+            wide(self.patterns, *self.patterns.shape[-2:]),
+            None if self.values is None else wide(self.values, *self.values.shape[-2:]),
+            torch.as_tensor(self.beta, dtype=self.query.dtype).expand(*batch, L, 1),
+            wide(torch.zeros(()).to(self.query) if self.bias is None else self.bias, L, N),
+            wide(torch.ones((), dtype=torch.bool) if self.mask is None else self.mask, L, N),
+        )
+
+    def to(self, dtype: torch.dtype) -> Inputs:
+        moved = {
+            name: tensor.to(dtype)
+            for name, tensor in vars(self).items()
+            if isinstance(tensor, Tensor) and tensor.is_floating_point()
+        }
+        return replace(self, **moved)
+
+    def learning(self) -> Inputs:
+        """The same numbers as leaves that ask for gradients."""
+        leaves = {
+            name: tensor.detach().clone().requires_grad_()
+            for name, tensor in vars(self).items()
+            if isinstance(tensor, Tensor) and tensor.is_floating_point()
+        }
+        return replace(self, **leaves)
+
+
+# batch dimensions of the query and of the memory; the first are one memory for all
+LAYOUTS = [((), ()), ((3,), ()), ((2, 2), ()), ((), (2,)), ((2,), (2,)), ((2, 2), (2,)), ((1,), (3,)), ((2, 1), (1, 2))]
+
+
+def broadcastable(g: torch.Generator, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape that broadcasts to this one."""
+    keep = yes(g, len(shape))
+    shape = tuple(size if kept else 1 for size, kept in zip(shape, keep, strict=True))
+    first = integer(g, 0, len(shape))
+    return shape[first:] if all(size == 1 for size in shape[:first]) else shape
+
+
+def some_inputs(
+    g: torch.Generator,
+    *,
+    layout: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+    own_values: bool | None = None,
+    same_size: bool = False,
+) -> Inputs:
+    """Random inputs in every arrangement of batches, with and without values, bias, mask and a tensor beta."""
+    lead, memory = layout or LAYOUTS[integer(g, 0, len(LAYOUTS) - 1)]
+    L, N, d = integer(g, 1, 4), integer(g, 1, 9), integer(g, 1, 4)
+    scores = (*torch.broadcast_shapes(lead, memory), L, N)
+    own_values = bool(yes(g)) if own_values is None else own_values
+    beta = math.exp(uniform(g, -1, 1))
+    if yes(g):
+        beta = torch.exp(uniform(g, -1, 0.5) + 0.5 * normal(g, *broadcastable(g, (*scores[:-1], 1))))
+    return Inputs(
+        normal(g, *lead, L, d),
+        normal(g, *memory, N, d),
+        normal(g, *memory, N, d if same_size else integer(g, 1, 3)) if own_values else None,
+        beta,
+        normal(g, *broadcastable(g, scores)) if yes(g) else None,
+        yes(g, *broadcastable(g, scores), chance=0.7) if yes(g) else None,
+    )
+
+
+def textbook(separation: Separation, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+    """Values, weights and potential state by state, with masked patterns deleted: nothing shared, nothing clever."""
+    x = inputs.whole()
+    values = x.patterns if x.values is None else x.values
+    batch, L, N = x.mask.shape[:-2], x.query.shape[-2], x.patterns.shape[-2]
+    mixed = torch.zeros(*batch, L, values.shape[-1], dtype=values.dtype)
+    weights = torch.zeros(*batch, L, N, dtype=values.dtype)
+    potential = torch.zeros(*batch, L, dtype=values.dtype)
+    for at in itertools.product(*(range(size) for size in batch)):
+        for state in range(L):
+            here = (*at, state)
+            kept = x.mask[here].nonzero().flatten()
+            scores = x.beta[here] * (x.patterns[at][kept] @ x.query[here] + x.bias[here][kept])
+            weights[here][kept] = separation.weights(scores)
+            potential[here] = separation.potential(scores)
+            mixed[here] = weights[here] @ values[at]
+    return mixed, weights, potential
+
+
+def close(actual: Tensor, expected: Tensor, scale: float = 1.0) -> None:
+    """Equal to rounding in float64, relative to numbers of the size of `scale`."""
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * scale, equal_nan=False)
