@@ -62,6 +62,7 @@ def _kilobytes(field: str) -> int:
 
 def extra_memory(prepare: Callable[..., Callable[[], Any]], *arguments: Any) -> float:
     """MiB by which a call raises the peak of a fresh process in which `prepare(*arguments)` made its inputs."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # glibc then hands freed tensors back at once: the peak is exact
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     process = context.Process(target=_peak, args=(prepare, arguments, queue))

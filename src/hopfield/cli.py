@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hopfield.core.retrieval import Retrieval
+    from hopfield.experiments.capacity import CapacityResult
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -242,8 +244,48 @@ def capacity(
         typer.echo(f"\nThe curve: {folder / 'capacity.png'}   Its numbers: {folder / 'capacity.json'}")
 
 
-def _print_capacity(result: Any) -> None:
-    raise NotImplementedError
+def _print_capacity(result: CapacityResult) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    bound = result.bound
+    console.print(
+        f"Theorem 3: beta {result.beta:g}, M = {result.radius:g} √(d-1), d = {bound.dim}, failure {result.failure:g}\n"
+        f"  a = {bound.a:.6f}   b = {bound.b:.6f}   c = {bound.c:.6f}\n"
+        f"  N ≥ √p c^((d-1)/4) = {_number(bound.patterns, bound.log_patterns)} patterns, "
+        + ("its condition holds" if bound.holds else "but its condition on c does not hold: nothing is promised"),
+        highlight=False,
+    )
+    measured = {} if result.measured is None else {point.dim: point for point in result.measured.points}
+    table = Table(title="Over dimensions")
+    for column in ("d", "c", "bound on N", "condition", *(["measured N"] if measured else [])):
+        table.add_column(column, justify="right")
+    for point in result.curve:
+        row = [
+            str(point.dim),
+            f"{point.c:.4f}",
+            _number(point.patterns, point.log_patterns),
+            "holds" if point.holds else "fails",
+        ]
+        if measured:
+            found = measured.get(point.dim)
+            row.append("" if found is None else f"{'≥ ' if found.at_least else ''}{found.patterns}")
+        table.add_row(*row)
+    console.print(table)
+    growth = None if result.measured is None else result.measured.growth
+    if growth is not None:
+        console.print(
+            f"Measured: N grows by a factor of {growth.base:.2f} per dimension (R² of the fit {growth.r_squared:.3f}).",
+            highlight=False,
+        )
+
+
+def _number(value: float | None, logarithm: float) -> str:
+    """A count, as a power of ten where it is large."""
+    if value is not None and value < 1e6:
+        return f"{value:.3f}"
+    return f"10^{logarithm / math.log(10):.1f}"
 
 
 @contextmanager
@@ -254,7 +296,7 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 

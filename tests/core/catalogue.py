@@ -71,9 +71,9 @@ def sums_to_one(separation: Separation) -> bool:
 WAYS = ("dense", "fused", "streaming", "repeated")
 THRESHOLDS = {
     "dense": {"_SMALL": 1 << 60},
-    "fused": {"_SMALL": -1, "_LARGE_MEMORY": 1 << 60},
-    "streaming": {"_SMALL": -1, "_LARGE_MEMORY": 1},
-    "repeated": {"_SMALL": -1, "_LARGE_MEMORY": 1},
+    "fused": {"_SMALL": 0, "_LARGE_MEMORY": 1 << 60},
+    "streaming": {"_SMALL": 0, "_LARGE_MEMORY": 1},
+    "repeated": {"_SMALL": 0, "_LARGE_MEMORY": 1},
 }
 BLOCK = 3
 
@@ -115,9 +115,9 @@ each_way = pytest.mark.parametrize("way", WAYS)
 # ---------------------------------------------------------------------------------------------------------- random inputs
 
 seeds = st.integers(0, 2**32 - 1)
-many = settings(max_examples=25)
+many = settings(max_examples=20)
 some = settings(max_examples=10)
-few = settings(max_examples=4)
+few = settings(max_examples=5)
 
 
 def generator(seed: int) -> torch.Generator:
@@ -133,7 +133,7 @@ def uniform(g: torch.Generator, low: float, high: float) -> float:
 
 
 def normal(g: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=g, dtype=torch.float64)
+    return torch.randn(shape, generator=g, dtype=torch.float64)
 
 
 def yes(g: torch.Generator, *shape: int, chance: float = 0.5) -> Tensor:
@@ -222,7 +222,7 @@ class Inputs:
 
 
 # batch dimensions of the query and of the memory; the first are one memory for all
-LAYOUTS = [((), ()), ((3,), ()), ((2, 2), ()), ((), (2,)), ((2,), (2,)), ((2, 2), (2,)), ((1,), (3,)), ((2, 1), (1, 2))]
+LAYOUTS = [((), ()), ((2,), ()), ((2, 2), ()), ((), (2,)), ((2,), (2,)), ((2, 2), (2,)), ((1,), (3,)), ((2, 1), (1, 2))]
 
 
 def broadcastable(g: torch.Generator, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -242,7 +242,7 @@ def some_inputs(
 ) -> Inputs:
     """Random inputs in every arrangement of batches, with and without values, bias, mask and a tensor beta."""
     lead, memory = layout or LAYOUTS[integer(g, 0, len(LAYOUTS) - 1)]
-    L, N, d = integer(g, 1, 4), integer(g, 1, 9), integer(g, 1, 4)
+    L, N, d = integer(g, 1, 3), integer(g, 1, 7), integer(g, 1, 4)
     scores = (*torch.broadcast_shapes(lead, memory), L, N)
     own_values = bool(yes(g)) if own_values is None else own_values
     beta = math.exp(uniform(g, -1, 1))

@@ -57,7 +57,7 @@ class _Unrolled(torch.autograd.Function):
                 for index, part in enumerate(of_parameters):
                     if part is not None:
                         total = totals[index]
-                        totals[index] = part if total is None else total + part
+                        totals[index] = part.clone() if total is None else total.add_(part)
                 return grad
             if kept == 0:
                 for step in range(steps - 1, -1, -1):

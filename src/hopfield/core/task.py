@@ -28,6 +28,18 @@ _LARGE_MEMORY = 1 << 11
 _LARGE_SCORES = 1 << 24
 
 
+def broadcast(*shapes: tuple[int, ...]) -> torch.Size | None:
+    """The shape to which all of these broadcast; None if they do not (torch's own loads all of SymPy for this)."""
+    length = max(map(len, shapes))
+    result = []
+    for sizes in zip(*((1,) * (length - len(shape)) + tuple(shape) for shape in shapes), strict=True):
+        wide = {size for size in sizes if size != 1}
+        if len(wide) > 1:
+            return None
+        result.append(wide.pop() if wide else 1)
+    return torch.Size(result)
+
+
 def check_beta(beta: float | Tensor) -> float | Tensor:
     """Refuse an inverse temperature that is not finite and above 0 (tensors on accelerators are taken on trust)."""
     if isinstance(beta, Tensor):
@@ -90,13 +102,12 @@ class Task:
                     f"values must have one row per pattern, (*batch, {patterns.shape[-2]}, v); "
                     f"got {tuple(values.shape)}"
                 )
-        try:
-            batch = torch.broadcast_shapes(query.shape[:-2], patterns.shape[:-2], values.shape[:-2])
-        except RuntimeError as error:
+        batch = broadcast(query.shape[:-2], patterns.shape[:-2], values.shape[:-2])
+        if batch is None:
             raise HopfieldError(
                 f"batch dimensions do not broadcast: query {tuple(query.shape)}, patterns {tuple(patterns.shape)}, "
                 f"values {tuple(values.shape)}"
-            ) from error
+            )
         shape = (*batch, query.shape[-2], patterns.shape[-2])
         for name, tensor in (("mask", mask), ("bias", bias)):
             if tensor is not None:
@@ -282,10 +293,6 @@ def _check_matrix(name: str, tensor: Tensor, expected: str) -> None:
 
 
 def _check_broadcast(name: str, tensor: Tensor, target: tuple[int, ...]) -> None:
-    try:
-        fits = torch.broadcast_shapes(tensor.shape, target) == target
-    except RuntimeError:
-        fits = False
-    if not fits:
+    if broadcast(tensor.shape, target) != target:
         letters = "(*batch, L, 1)" if name == "beta" else "(*batch, L, N)"
         raise HopfieldError(f"{name} must broadcast to {letters} = {target}, got shape {tuple(tensor.shape)}")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import gzip
 import math
+import tokenize
+import warnings
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ _PILLOW = 'reading and writing images needs Pillow, which is not installed: pip 
 _SKLEARN = (
     'the digits ship inside scikit-learn, which is not installed: pip install "hopfield[demo]", or choose other images'
 )
-_Choose = Callable[[int], np.ndarray]  # row numbers, from how many there are
 
 
 @dataclass(frozen=True)
@@ -70,20 +70,19 @@ def load_images(
         HopfieldError: a missing path, no images in it, a file that is damaged or of another kind, an array that holds
             no images or Python objects (which are never unpickled), limit or size below 1, a missing library.
     """
-    for name, numbers in (("limit", (1 if limit is None else limit,)), ("size", size or (1, 1))):
-        if not all(isinstance(number, int) and number >= 1 for number in numbers):
-            raise HopfieldError(f"{name} must be of integers of at least 1, got {limit if name == 'limit' else size}")
-    choose = partial(_choose, limit, seed)
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise HopfieldError(f"limit must be an integer of at least 1, got {limit!r}")
+    if size is not None and (len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size)):
+        raise HopfieldError(f"size must be (height, width), integers of at least 1, got {size!r}")
     if source is None or source == "digits":
-        return _digits(choose, size)
+        return _digits().load(limit, size, seed)
     path = Path(source).expanduser()
     try:
-        if path.is_dir():
-            parts = [part for part in ("train", "t10k") if _idx_file(path, f"{part}-images-idx3-ubyte")]
-            return _mnist(path, parts, choose, size) if parts else _files(path, choose, size)
         if not path.exists():
             raise HopfieldError(f"no images at {path}: there is no such file or folder")
-        return _array(path, choose, size) if path.suffix == ".npy" else _files(path, choose, size)
+        parts = [part for part in ("train", "t10k") if _idx_file(path, f"{part}-images-idx3-ubyte")]
+        found = _mnist(path, parts) if parts else _array(path) if path.suffix == ".npy" else _files(path)
+        return found.load(limit, size, seed)
     except OSError as error:
         raise HopfieldError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -149,7 +148,7 @@ def add_noise(images: Tensor, std: float, generator: torch.Generator | None = No
 
 
 def flip_pixels(images: Tensor, share: float, generator: torch.Generator | None = None) -> Tensor:
-    """Images (*batch, h, w) with the sign of a share of the pixels turned: in each, round(share h w) chosen at random."""
+    """Images (*batch, h, w) with the sign of round(share h w) pixels turned, in each image chosen at random."""
     if not 0 <= share <= 1:
         raise HopfieldError(f"the share of pixels to flip must lie in [0, 1], got {share}")
     pixels = images.flatten(-2)
@@ -170,18 +169,145 @@ def _pillow() -> Any:
     return Image
 
 
-def _choose(limit: int | None, seed: int, count: int) -> np.ndarray:
-    if limit is None or limit >= count:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
+@dataclass(frozen=True)
+class _Source:
+    """Images that can be read one by one: `grey(row)` is a matrix in [-1, 1]."""
+
+    name: str
+    text: str
+    names: Sequence[str]
+    grey: Callable[[int], np.ndarray]
+    labels: np.ndarray | None = None
+    size: tuple[int, int] | None = None
+
+    def load(self, limit: int | None, size: tuple[int, int] | None, seed: int) -> ImageSet:
+        count, text, size = len(self.names), self.text, size or self.size
+        rows = np.arange(count)
+        if limit is not None and limit < count:
+            rows = np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
+            text += f", {limit} of {count} chosen at random (seed {seed})"
+        if size is not None:
+            text += f", at {size[0]} x {size[1]} pixels"
+        images = torch.from_numpy(np.stack([_resize(self.grey(row), size) for row in rows.tolist()]))
+        labels = None if self.labels is None else torch.from_numpy(self.labels[rows].astype(np.int64))
+        return ImageSet(self.name, images, labels, text, tuple(self.names[row] for row in rows.tolist()))
 
 
-def _image_set(
-    name: str,
-    source: str,
-    grey: Iterable[np.ndarray],
-    names: Iterable[str],
-    labels: np.ndarray | None,
-    size: tuple[int, int] | None,
-    chosen: str,
-) -> ImageSet:
+def _resize(grey: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    grey = np.asarray(grey, dtype=np.float32)
+    if size is not None and grey.shape != size:
+        grey = np.asarray(_pillow().fromarray(grey).resize(size[::-1]))
+    return grey.clip(-1, 1)  # interpolation may overshoot
+
+
+def _digits() -> _Source:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise HopfieldError(_SKLEARN) from error
+    data = load_digits()
+    text = "8 x 8 images of handwritten digits from scikit-learn"
+    return _Source("digits", text, _numbered(data.images), lambda row: data.images[row] / 8 - 1, data.target)
+
+
+def _numbered(images: np.ndarray) -> list[str]:
+    return [str(row) for row in range(len(images))]
+
+
+def _files(path: Path) -> _Source:
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = [file for file in files if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+    if not files:
+        raise HopfieldError(
+            f"no image in {path}: expected files {', '.join(SUFFIXES)}, a .npy file or MNIST's idx files"
+        )
+    height, width = _read_image(files[0]).shape
+    shrink = min(1.0, _LARGEST / max(height, width))
+    size = max(1, round(height * shrink)), max(1, round(width * shrink))
+    names = [file.name for file in files]
+    return _Source(path.stem, f"grey images from {path}", names, lambda row: _read_image(files[row]), size=size)
+
+
+def _read_image(path: Path) -> np.ndarray:
+    pillow = _pillow()
+    from PIL import ImageOps
+
+    try:
+        with warnings.catch_warnings(action="ignore"), pillow.open(path) as file:  # about tags no image needs
+            image = ImageOps.exif_transpose(file)
+            image.load()
+    except (OSError, SyntaxError, ValueError, EOFError, pillow.DecompressionBombError) as error:
+        reason = str(error).replace("\n", " ")
+        raise HopfieldError(f"cannot read the image {path}, replace or remove it: {reason}") from error
+    if image.mode == "F":
+        raise HopfieldError(f"{path} holds floating-point numbers of unknown range; save it with 8 or 16 bits")
+    if image.mode in {"LA", "La", "PA", "RGBA", "RGBa"} or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
+    deep = image.mode.startswith("I")  # 16 bits, which Pillow would clip at 255
+    grey = np.asarray(image if deep else image.convert("L"), dtype=np.float32)
+    return grey / (32767.5 if deep else 127.5) - 1
+
+
+def _array(path: Path) -> _Source:
+    array = _read_npy(path)
+    if array.ndim != 3 or array.size == 0:
+        raise HopfieldError(f"{path} must hold images (n, height, width), got shape {array.shape}; reshape it")
+    low, high = array.min(), array.max()
+    whole = array.dtype.kind in "iub"
+    if whole and low >= 0 and high <= 255:
+        scale = 127.5 if high > 1 else 0.5
+        grey: Callable[[int], np.ndarray] = lambda row: array[row] / scale - 1  # noqa: E731
+    elif low >= -1 and high <= 1:
+        grey = array.__getitem__
+    else:
+        raise HopfieldError(f"{path}: grey levels must be integers 0 … 255 or lie in [-1, 1], got {low} … {high}")
+    return _Source(path.stem, f"images from {path}", _numbered(array), grey)
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    """A real array, mapped into memory: a damaged header cannot make it large, and nothing is ever unpickled."""
+    if path.suffix != ".npy":
+        raise HopfieldError(f"{path} must be a .npy file, as numpy.save writes it")
+    if not path.is_file():
+        raise HopfieldError(f"no file at {path}")
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError, OverflowError, tokenize.TokenError, SyntaxError) as error:
+        if "object" in str(error):
+            raise HopfieldError(f"{path} holds Python objects, which are never unpickled; save numbers") from error
+        raise HopfieldError(f"{path} is damaged, truncated or no .npy file: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise HopfieldError(f"{path} must hold real numbers, got {array.dtype}")
+    return array
+
+
+def _mnist(path: Path, parts: list[str]) -> _Source:
+    images = [_read_idx(_idx_file(path, f"{part}-images-idx3-ubyte"), 3) for part in parts]
+    files = [_idx_file(path, f"{part}-labels-idx1-ubyte") for part in parts]
+    labels = np.concatenate([_read_idx(file, 1) for file in files]) if all(files) else None
+    pixels = np.concatenate(images)
+    if labels is not None and len(labels) != len(pixels):
+        raise HopfieldError(f"{path} has {len(pixels)} images but {len(labels)} labels; fetch the files again")
+    text = f"MNIST files ({' and '.join(parts)}) from {path}"
+    return _Source(path.stem, text, _numbered(pixels), lambda row: pixels[row] / 127.5 - 1, labels)
+
+
+def _idx_file(folder: Path, name: str) -> Path | None:
+    return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
+
+
+def _read_idx(path: Path | None, dims: int) -> np.ndarray:
+    """Bytes in `dims` dimensions: big-endian words 0x800 + dims and the sizes, then the entries."""
+    assert path is not None
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise HopfieldError(f"{path} is damaged or truncated, fetch it again: {error}") from error
+    head = 4 + 4 * dims
+    if len(data) < head or int.from_bytes(data[:4]) != 0x800 + dims:
+        raise HopfieldError(f"{path} is no idx file of {dims} dimensions: it starts with 0x{data[:4].hex()}")
+    shape = tuple(int(side) for side in np.frombuffer(data, ">u4", dims, 4))
+    if math.prod(shape) != len(data) - head or 0 in shape:
+        raise HopfieldError(f"{path} is damaged: it states sizes {shape}, but {len(data) - head} bytes follow")
+    return np.frombuffer(data, np.uint8, offset=head).reshape(shape)

@@ -143,7 +143,7 @@ def measure(
     dims: Sequence[int] | None = None,
     trials: int = 40,
     limit: int = 4096,
-    checked: int = 512,
+    checked: int = 256,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Measurement:
@@ -285,7 +285,7 @@ def _points_of_spheres(centre: Tensor, radius: Tensor, count: int, generator: to
 
 
 def _most_endangered(patterns: Tensor, beta: float) -> Tensor:
-    """Row numbers in ascending order of the weight that patterns have on themselves, exp(β |x_i|²) / Σ_j exp(β x_i·x_j)."""
+    """Row numbers by the weight of patterns on themselves, exp(β |x_i|²) / Σ_j exp(β x_i·x_j), the smallest first."""
     potential = associate(patterns, patterns, beta=beta, return_potential=True)[1]
     return (beta * patterns.square().sum(-1) - potential).argsort()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from hopfield.core.energy import energy
 from hopfield.core.retrieval import Retrieval, retrieve
 from hopfield.core.separation import Separation, resolve
-from hopfield.core.task import check_beta
+from hopfield.core.task import broadcast, check_beta
 from hopfield.errors import HopfieldError
 from hopfield.memory import storage
 
@@ -208,10 +208,7 @@ class AssociativeMemory:
     def _mask(self, mask: Tensor, states: Tensor) -> Tensor:
         """The mask as (1 or L, N) for L flattened states."""
         lead, count = states.shape[:-1], len(self)
-        try:
-            fits = torch.broadcast_shapes(mask.shape, (*lead, count)) == (*lead, count) and mask.dim() > 0
-        except RuntimeError:
-            fits = False
+        fits = mask.dim() > 0 and broadcast(mask.shape, (*lead, count)) == (*lead, count)
         if not fits or mask.dtype != torch.bool:
             raise HopfieldError(
                 f"mask must be bool and broadcast to (*batch, N) = {(*lead, count)}, True for patterns that take part; "

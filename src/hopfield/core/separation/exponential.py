@@ -140,31 +140,41 @@ class TopK(Exponential):
         """0 for k = 1 (any lead suffices); unknown otherwise."""
         return 0.0 if self.k == 1 else None
 
-    def _kept(self, scores: Tensor) -> Tensor:
-        """The scores that take part in Ω*, -inf elsewhere. (*batch, N) -> (*batch, N)."""
+    def _kept(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest score, and those that take part in Ω* less the largest. (*batch, N) -> (*batch, 1), (*batch, N)."""
         fixed = scores.detach()
-        cut = fixed.topk(min(self.k, scores.shape[-1]), -1).values[..., -1:]
-        return _cut_off(scores, cut, _share((fixed,), cut, self.k))
+        best = fixed.topk(min(self.k, scores.shape[-1]), -1).values
+        top, cut = _finite(best[..., :1]), best[..., -1:]
+        return top, _cut_off(scores, top, cut, _share((fixed,), cut, self.k))
 
     def weights(self, scores: Tensor) -> Tensor:
         """Softmax over the scores that reach the k-th largest."""
-        return Softmax().weights(self._kept(scores)) if scores.shape[-1] else scores
+        return Softmax().weights(self._kept(scores)[1]) if scores.shape[-1] else scores
 
     def _value(self, scores: Tensor) -> Tensor:
-        return torch.logsumexp(self._kept(scores) if scores.shape[-1] else scores, -1)
+        if scores.shape[-1] == 0:
+            return torch.logsumexp(scores, -1)
+        top, kept = self._kept(scores)
+        return top.squeeze(-1) + torch.logsumexp(kept, -1)
 
     def normalizer(self, blocks: Blocks) -> Normalizer:
-        """The log-sum-exp of the scores kept as for softmax, the k-th largest score, the logarithm of its share."""
-        cut = largest(blocks, self.k)[0][..., -1:]
+        """That of softmax for the scores kept, the largest score, the k-th largest, the logarithm of its share."""
+        best = largest(blocks, self.k)[0]
+        top, cut = _finite(best[..., :1]), best[..., -1:]
         # of a row with fewer than k finite scores all of them
-        collected = above(blocks, cut.clamp(min=torch.finfo(cut.dtype).min))
-        kept: Blocks = blocks if collected is None else (lambda: (collected[0],))
-        share = _share(kept(), cut, self.k)
-        return *_log_sum_exp(_cut_off(scores, cut, share) for scores in kept()), cut, share
+        collected = above(blocks, _finite(cut, torch.finfo(cut.dtype).min))
+        near: Blocks = blocks if collected is None else (lambda: (collected[0],))
+        share = _share(near(), cut, self.k)
+        level, reference, rest = _log_sum_exp(_cut_off(scores, top, cut, share) for scores in near())
+        return top + level, reference, rest, top, cut, share
 
     def weights_at(self, scores: Tensor, normalizer: Normalizer) -> Tensor:
         """exp(s - Ω*) where the score reaches the k-th largest."""
         return super().weights_at(_cut_off(scores, *normalizer[3:]), normalizer)
+
+
+def _finite(scores: Tensor, otherwise: float = 0.0) -> Tensor:
+    return torch.where(scores == -math.inf, otherwise, scores)
 
 
 def _share(blocks: Iterable[Tensor], cut: Tensor, k: int) -> Tensor:
@@ -177,6 +187,7 @@ def _share(blocks: Iterable[Tensor], cut: Tensor, k: int) -> Tensor:
     return torch.where(cut == -math.inf, 0.0, torch.log(((k - higher) / tied).clamp(max=1.0)))
 
 
-def _cut_off(scores: Tensor, cut: Tensor, share: Tensor) -> Tensor:
-    """Scores above the cut as they are, those that tie with it by their share lower, -inf below."""
-    return torch.where(scores == cut, scores + share, scores).masked_fill(scores < cut, -math.inf)
+def _cut_off(scores: Tensor, top: Tensor, cut: Tensor, share: Tensor) -> Tensor:
+    """Scores less the largest, those that tie with the cut by their share lower, -inf below the cut."""
+    # in this order, for a large score would swallow the share
+    return (scores - top + torch.where(scores == cut, share, 0.0)).masked_fill(scores < cut, -math.inf)

@@ -13,7 +13,15 @@ from torch import Tensor
 from hopfield.core.association import association_weights
 from hopfield.core.retrieval import retrieve
 from hopfield.datasets.images import ImageSet, hide_lower_half
-from hopfield.experiments.retrieval.common import Progress, Shown, StoredImages, seeded, silent, store_images
+from hopfield.experiments.retrieval.common import (
+    Progress,
+    Shown,
+    StoredImages,
+    one_thread,
+    seeded,
+    silent,
+    store_images,
+)
 from hopfield.memory.associative import AssociativeMemory
 from hopfield.theory import KINDS, fixed_point_kind
 
@@ -88,6 +96,7 @@ class Betas:
     largest_rise: float
 
 
+@one_thread
 def betas(
     images: ImageSet,
     *,

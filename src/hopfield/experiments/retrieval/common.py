@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ Pictures = dict[str, NDArray[np.float32]]
 """Arrays (n, h, w) or (h, w) with pixels in [-1, 1], by name."""
 
 Numbers = TypeVar("Numbers")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 # Patterns whose angle is smaller than this count as one: a separation of 1e-4 d, 1.4 % of the contrast.
 _SAME = 1e-4
@@ -30,6 +33,25 @@ _SAME = 1e-4
 
 def silent(what: str, done: int, total: int) -> None:
     """The progress callback that tells nobody."""
+
+
+def one_thread(experiment: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Run an experiment on one thread of torch.
+
+    Its many operations are small: threads would cost more than they bring, on a busy machine twenty times as much, and
+    sums would depend on their number.
+    """
+
+    @functools.wraps(experiment)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return experiment(*args, **kwargs)
+        finally:
+            torch.set_num_threads(threads)
+
+    return run
 
 
 @dataclass(frozen=True)
@@ -109,11 +131,12 @@ def store_images(images: Tensor, limit: int, generator: torch.Generator) -> Stor
         HopfieldError: fewer than three images are distinct.
     """
     height, width = images.shape[1:]
-    flat = images.reshape(len(images), -1).to(torch.float64)
-    order = torch.randperm(len(flat), generator=generator)
-    chosen = order[_distinct(flat[order], limit)]
+    order = torch.randperm(len(images), generator=generator)
+    if len(order) > 4 * limit:
+        order = order[: 4 * limit]  # enough for all but very odd sets, and large sets stay where they are
+    chosen = order[_distinct(images[order].flatten(1).to(torch.float64), limit)]
     while len(chosen) >= 3:
-        pixels = flat[chosen]
+        pixels = images[chosen].flatten(1).to(torch.float64)
         mean = pixels.mean(0)
         patterns = _scaled(pixels - mean)
         kept = _distinct(patterns, limit)

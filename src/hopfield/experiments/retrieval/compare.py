@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -68,8 +69,9 @@ class Plan:
     Attributes:
         counts: numbers of patterns N, rising.
         flipped: units turned in each query.
-        draws: memories for each N.
+        draws: memories for each N; more where they have so few patterns that fewer than `asked` queries would be put.
         queries: queries for each memory, of different patterns; all patterns where there are fewer.
+        asked: the fewest queries for each N.
         limit: updates after which a query is given up.
         hopeless: a network is not tried with more patterns once it recovered none at this many N in a row; None: it
             always is.
@@ -81,9 +83,14 @@ class Plan:
     flipped: int
     draws: int
     queries: int
+    asked: int
     limit: int
     hopeless: int | None
     every: int = 0
+
+    def draws_of(self, count: int) -> int:
+        """How many memories of N patterns are drawn."""
+        return max(self.draws, math.ceil(self.asked / min(count, self.queries)))
 
 
 @dataclass(frozen=True)
@@ -94,12 +101,15 @@ class Networks:
         patterns: what was stored, in words.
         size: d, the number of units.
         flipped: units turned in each query.
-        draws: how many memories were drawn for each N.
+        draws: how many memories were drawn for each N, at least.
         queries: the most queries for each memory.
+        asked: the fewest queries for each N.
         limit: the most updates of a query.
         most: the largest N tried.
         classical_capacity: 0.138 d.
         correlation: mean overlap |x_i·x_j|/d of two different patterns.
+        crowded: at the largest N, share of the patterns from which another differs in at most twice as many units as
+            are turned, so that a query may be as near to it.
         curves: one entry for each network.
         every: many more queries of one memory of the largest size, if asked for.
     """
@@ -109,10 +119,12 @@ class Networks:
     flipped: int
     draws: int
     queries: int
+    asked: int
     limit: int
     most: int
     classical_capacity: float
     correlation: float
+    crowded: float
     curves: list[Curve]
     every: Every | None
 
@@ -136,13 +148,13 @@ def compare(patterns: str, draw: Draw, plan: Plan, seed: int, progress: Progress
     """
     points: dict[str, list[tuple[float, float, float]]] = {name: [] for name in NAMES}
     overlaps: list[float] = []
-    size = 0
+    size, crowded = 0, 0.0
     for done, count in enumerate(plan.counts):
         progress(f"{patterns}: {count} stored", done, len(plan.counts))
         running = [name for name in NAMES if not _given_up([point[0] for point in points[name]], plan.hopeless)]
         sums = {name: torch.zeros(3, dtype=torch.float64) for name in running}
         asked = 0
-        for repeat in range(plan.draws):
+        for repeat in range(plan.draws_of(count)):
             generator = seeded(seed, count, repeat)
             stored = draw(count, generator)
             size = stored.shape[1]
@@ -151,6 +163,7 @@ def compare(patterns: str, draw: Draw, plan: Plan, seed: int, progress: Progress
             asked += len(chosen)
             if count > 1:
                 overlaps.append(_overlap(stored))
+                crowded = _crowded(stored, 2 * plan.flipped)
             for name in running:
                 sums[name] += _ask(name, stored, query, chosen, plan.limit)
         for name in running:
@@ -168,10 +181,12 @@ def compare(patterns: str, draw: Draw, plan: Plan, seed: int, progress: Progress
         flipped=plan.flipped,
         draws=plan.draws,
         queries=plan.queries,
+        asked=plan.asked,
         limit=plan.limit,
         most=plan.counts[-1],
         classical_capacity=classical_capacity(size).small_errors,
         correlation=sum(overlaps) / len(overlaps),
+        crowded=crowded,
         curves=curves,
         every=_ask_many(draw, plan, seed) if plan.every else None,
     )
@@ -196,6 +211,14 @@ def _overlap(stored: Tensor) -> float:
     few = stored[:200]
     products = (few @ few.T).abs() / few.shape[1]
     return float((products.sum() - products.diagonal().sum()) / (len(few) * (len(few) - 1)))
+
+
+def _crowded(stored: Tensor, units: int) -> float:
+    """Share of at most 1000 of the patterns from which another differs in at most so many units."""
+    few = stored[:1000]
+    differ = (stored.shape[1] - few @ stored.T) / 2
+    differ[torch.arange(len(few)), torch.arange(len(few))] = torch.inf
+    return float((differ.amin(1) <= units).double().mean())
 
 
 def _ask(name: str, stored: Tensor, query: Tensor, wanted: Tensor, limit: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hopfield.core.association import association_weights
 from hopfield.core.retrieval import retrieve
-from hopfield.experiments.retrieval.common import Progress, on_sphere, seeded, silent
+from hopfield.experiments.retrieval.common import Progress, on_sphere, one_thread, seeded, silent
 from hopfield.theory import margin_bound, pattern_separation, retrieval_error_bound, well_separated
 
 
@@ -62,6 +62,7 @@ class OneStep:
     left_out: int
 
 
+@one_thread
 def one_step_error(
     *,
     stored: int = 100,

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from hopfield.datasets.images import ImageSet, add_noise, flip_pixels, hide_lower_half
-from hopfield.experiments.retrieval.common import Progress, Shown, StoredImages, seeded, silent, store_images
+from hopfield.experiments.retrieval.common import (
+    Progress,
+    Shown,
+    StoredImages,
+    one_thread,
+    seeded,
+    silent,
+    store_images,
+)
 from hopfield.memory.associative import AssociativeMemory
 
 _EXACT = 0.01
@@ -24,6 +32,7 @@ class Damage:
         queries: damaged images, one for each that is stored.
         recovered: share recovered: the nearest stored image is the right one and the error is below `tolerance`.
         recovered_one_step: the same after one single update.
+        confused: share of the queries that resemble another stored pattern more than their own.
         another: share that ended in another stored image, below the same tolerance.
         between: share that ended in no stored image.
         converged: share whose last update did not move the state any more.
@@ -42,6 +51,7 @@ class Damage:
     queries: int
     recovered: float
     recovered_one_step: float
+    confused: float
     another: float
     between: float
     converged: float
@@ -82,6 +92,7 @@ class Recovery:
     damages: list[Damage]
 
 
+@one_thread
 def recovery(
     images: ImageSet,
     *,
@@ -118,9 +129,9 @@ def recovery(
     upper = torch.zeros(memory_of.shape, dtype=torch.bool)
     upper[: memory_of.shape[0] // 2] = True
     kinds = [
-        ("hidden", "lower half hidden", hide_lower_half(pictures), upper.flatten()),
+        ("hidden", "a hidden lower half", hide_lower_half(pictures), upper.flatten()),
         ("noise", f"noise of {noise:g}", add_noise(pictures, noise, seeded(seed, 1)), None),
-        ("flipped", f"{flipped:.0%} of the pixels turned", flip_pixels(pictures, flipped, seeded(seed, 2)), None),
+        ("flipped", f"{100 * flipped:g} % turned pixels", flip_pixels(pictures, flipped, seeded(seed, 2)), None),
     ]
     runs: list[_Run] = []
     for done, (name, label, damaged, known) in enumerate(kinds):
@@ -173,6 +184,7 @@ def _run(
         queries=len(damaged),
         recovered=_share(recovered),
         recovered_one_step=_share((first_error < _EXACT) & (first == right)),
+        confused=_share((query @ memory.patterns.T).argmax(1) != right),
         another=_share(exact & (nearest != right)),
         between=_share(~exact),
         converged=_share(found.converged),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hopfield.binary import ClassicalHopfield, StateName, name_states
 from hopfield.datasets.images import ImageSet
-from hopfield.experiments.retrieval.common import Progress, Shown, random_signs, seeded, silent
+from hopfield.experiments.retrieval.common import Progress, Shown, one_thread, random_signs, seeded, silent
 from hopfield.experiments.retrieval.networks import black_and_white, choose
 
 KINDS = ("pattern", "negative", "mixture", "other")
@@ -92,13 +92,14 @@ class _Found:
         return counts
 
 
+@one_thread
 def spurious(
     images: ImageSet,
     *,
     side: int = 10,
     counts: tuple[int, ...] = (3, 4, 5, 7, 10, 14, 20),
-    draws: int = 10,
-    starts: int = 100,
+    draws: int = 20,
+    starts: int = 50,
     show: int = 8,
     seed: int = 0,
     progress: Progress = silent,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from hopfield.core.retrieval import retrieve
-from hopfield.experiments.retrieval.common import Progress, crossing, log_grid, on_sphere, seeded, silent
+from hopfield.experiments.retrieval.common import Progress, crossing, log_grid, on_sphere, one_thread, seeded, silent
 from hopfield.theory import pattern_separation, required_separation
 
 _NEAR = 0.1
@@ -59,15 +59,16 @@ class Trade:
     curves: list[TradeCurve]
 
 
+@one_thread
 def trade(
     *,
     size: int = 16,
     strengths: tuple[float, ...] = (5.0, 10.0, 15.0, 20.0, 30.0, 60.0),
-    most: int = 3000,
-    points: int = 12,
+    most: int = 10_000,
+    points: int = 14,
     noise: float = 0.3,
-    queries: int = 40,
-    limit: int = 200,
+    queries: int = 100,
+    limit: int = 500,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Trade:

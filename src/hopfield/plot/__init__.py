@@ -1,0 +1,25 @@
+"""Pictures, as matplotlib figures; show them in a notebook, or write them with `savefig` or `png`.
+
+Needs matplotlib: pip install "hopfield[plot]".
+"""
+
+from hopfield.plot.curves import beta_curves, networks, networks_on_images, one_step_error, spurious, trade
+from hopfield.plot.general import capacity, energies, images
+from hopfield.plot.pictures import betas, recovery, spurious_states
+from hopfield.plot.style import png
+
+__all__ = [
+    "beta_curves",
+    "betas",
+    "capacity",
+    "energies",
+    "images",
+    "networks",
+    "networks_on_images",
+    "one_step_error",
+    "png",
+    "recovery",
+    "spurious",
+    "spurious_states",
+    "trade",
+]
