@@ -96,7 +96,11 @@ def _run_tour(source: str, out: Path, seed: int, *, full: bool) -> None:
         done = experiment.run(loaded, seed=seed, full=full, progress=progress)
     _write_json(folder / "numbers.json", done.numbers())
     report.write(done, folder / "report.html")
-    for line in experiment.essentials(done):
+    lines = experiment.essentials(done)
+    command = f"hopfield {'reproduce retrieval' if full else 'tour'} --images {source} --seed {seed}"
+    summary = "\n".join([f"# `{command}`", "", *(f"- {line}" for line in lines), ""])
+    report.write_bytes(folder / "summary.md", summary.encode())
+    for line in lines:
         typer.echo(line)
     typer.echo(f"\nThe report: {folder / 'report.html'}   Its numbers: {folder / 'numbers.json'}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from unittest import mock
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -97,11 +98,17 @@ def computing(way: str) -> Iterator[None]:
         yield
 
 
+# thresholds found by iteration take the most time, so these go one of the two ways each
+SLOW = {Entmax(1.3): "streaming", Entmax(3): "repeated", Normmax(1.5): "repeated", Normmax(4): "streaming"}
+
+
 def ways(separation: Separation) -> tuple[str, ...]:
     if isinstance(separation, Softmax):
         return "dense", "fused", "streaming"
     if isinstance(separation, Softmax1) or separation == Entmax(1):
         return "dense", "streaming"  # collect nothing
+    if separation in SLOW:
+        return "dense", SLOW[separation]
     return ("dense", "streaming", "repeated") if isinstance(separation, Streamable) else ("dense",)
 
 
@@ -115,9 +122,27 @@ each_way = pytest.mark.parametrize("way", WAYS)
 # ---------------------------------------------------------------------------------------------------------- random inputs
 
 seeds = st.integers(0, 2**32 - 1)
-many = settings(max_examples=20)
-some = settings(max_examples=10)
-few = settings(max_examples=5)
+
+
+def examples(count: int):
+    """Give a test this many seeds, drawn by hypothesis; fewer for separation functions that take the most time."""
+
+    def decorate(test):
+        def run(**arguments):
+            enough = max(2, count // 4) if arguments.get("separation") in SLOW else count
+
+            @settings(max_examples=enough)
+            @given(seed=seeds)
+            def draw(seed):
+                test(seed=seed, **arguments)
+
+            draw()
+
+        rest = [p for name, p in inspect.signature(test).parameters.items() if name != "seed"]
+        run.__name__, run.__signature__ = test.__name__, inspect.Signature(rest)
+        return run
+
+    return decorate
 
 
 def generator(seed: int) -> torch.Generator:
@@ -280,3 +305,44 @@ def textbook(separation: Separation, inputs: Inputs) -> tuple[Tensor, Tensor, Te
 def close(actual: Tensor, expected: Tensor, scale: float = 1.0) -> None:
     """Equal to rounding in float64, relative to numbers of the size of `scale`."""
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * scale, equal_nan=False)
+
+
+# --------------------------------------------------------------------------------------------------------- wrong inputs
+
+_Q, _X, _ALL = torch.zeros(2, 3), torch.zeros(5, 3), torch.ones(3, 2, 5, dtype=torch.bool)
+_NUMBER, _TENSOR = "beta must be a finite number above 0 or a tensor of such, got ", "beta must be finite and above 0 "
+WRONG = [
+    ([1.0], _X, {}, r"query must be a tensor \(\*batch, L, d\) or \(d,\), got list; use torch.as_tensor"),
+    (torch.tensor(1.0), _X, {}, r"query must be \(\*batch, L, d\) or \(d,\), got shape \(\)"),
+    (_Q.long(), _X, {}, "query must be of a floating-point dtype, got torch.int64; use query.float"),
+    (_Q, [[1.0]], {}, r"patterns must be a tensor \(\*batch, N, d\), got list; use torch.as_tensor"),
+    (_Q, _X[0], {}, r"patterns must be \(\*batch, N, d\), got shape \(3,\)"),
+    (_Q, _X.long(), {}, "patterns must be of a floating-point dtype, got torch.int64; use patterns.float"),
+    (_Q, _X[:, :2], {}, r"same size: the query has 3 \(shape \(2, 3\)\), the patterns have 2 \(shape \(5, 2\)\)"),
+    (_Q, _X.to("meta"), {}, r"one device: the query is on cpu, the patterns are on meta; move one with .to\(device\)"),
+    (_Q.expand(2, 2, 3), _X.expand(3, 5, 3), {}, r"do not broadcast: query \(2, 2, 3\), patterns \(3, 5, 3\)"),
+    (_Q, _X, {"mask": torch.ones(5)}, r"dtype bool \(True takes part\), got torch.float32; use mask.bool"),
+    (_Q, _X, {"mask": [True]}, r"mask must be a tensor that broadcasts to \(\*batch, L, N\), got list"),
+    (_Q, _X, {"mask": _ALL[0, 0, :4]}, r"mask must broadcast to \(\*batch, L, N\) = \(2, 5\), got shape \(4,\)"),
+    (_Q, _X, {"mask": _ALL}, r"mask must broadcast to \(\*batch, L, N\) = \(2, 5\), got shape \(3, 2, 5\)"),
+    (_Q, _X, {"bias": [1.0]}, r"bias must be a tensor that broadcasts to \(\*batch, L, N\), got list"),
+    (_Q, _X, {"bias": torch.zeros(2)}, r"bias must broadcast to \(\*batch, L, N\) = \(2, 5\), got shape \(2,\)"),
+    (_Q, _X, {"beta": torch.ones(2)}, r"beta must broadcast to \(\*batch, L, 1\) = \(2, 1\), got shape \(2,\)"),
+    (_Q, _X, {"beta": 0}, _NUMBER + "0"),
+    (_Q, _X, {"beta": -1.0}, _NUMBER + "-1.0"),
+    (_Q, _X, {"beta": math.inf}, _NUMBER + "inf"),
+    (_Q, _X, {"beta": math.nan}, _NUMBER + "nan"),
+    (_Q, _X, {"beta": "1"}, _NUMBER + "'1'"),
+    (_Q, _X, {"beta": torch.tensor([[1.0], [-2.0]])}, _TENSOR + "everywhere, got a tensor with -2.0"),
+    (_Q, _X, {"beta": torch.tensor(math.inf)}, _TENSOR + "everywhere, got a tensor with inf"),
+    (_Q, _X, {"beta": torch.tensor([[1.0], [math.nan]])}, _TENSOR + "everywhere, got a tensor with nan"),
+    (_Q, _X, {"separation": "max"}, "unknown separation 'max'; expected one of softmax, softmax1, sparsemax, entmax"),
+    (
+        _Q,
+        _X,
+        {"separation": max},
+        r"must be a name \(softmax, .*\) or an object with weights\(scores\) .*, got builtin",
+    ),
+]
+# of inputs that every function of the core refuses in the same words
+each_wrong_input = pytest.mark.parametrize(("query", "patterns", "options", "text"), WRONG)

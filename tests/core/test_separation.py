@@ -5,7 +5,7 @@ import math
 import entmax
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume
 
 from hopfield.core.separation import NAMES, exponential, gather, resolve, threshold
 from hopfield.core.separation.gather import above, largest, maxima
@@ -17,14 +17,11 @@ from tests.core.catalogue import (
     close,
     each_separation,
     each_streamable,
-    few,
+    examples,
     generator,
     integer,
-    many,
     normal,
-    seeds,
     smooth,
-    some,
     some_scores,
     sums_to_one,
     tied_scores,
@@ -71,8 +68,7 @@ def entropy(separation, weights):
 
 
 @each_separation
-@many
-@given(seeds)
+@examples(20)
 def test_weights_are_the_gradient_of_the_potential(separation, seed):
     g = generator(seed)
     scores = some_scores(g)
@@ -83,8 +79,7 @@ def test_weights_are_the_gradient_of_the_potential(separation, seed):
 
 
 @each_separation
-@few
-@given(seeds)
+@examples(5)
 def test_potential_passes_gradcheck(separation, seed):
     g = generator(seed)
     scores = with_masked(g, some_scores(g))
@@ -96,8 +91,7 @@ def test_potential_passes_gradcheck(separation, seed):
 
 
 @each_separation
-@many
-@given(seeds)
+@examples(20)
 def test_the_autograd_of_the_potential_is_weights_even_at_ties_and_masks(separation, seed):
     g = generator(seed)
     scores = with_masked(g, tied_scores(g)).requires_grad_()
@@ -106,8 +100,7 @@ def test_the_autograd_of_the_potential_is_weights_even_at_ties_and_masks(separat
 
 
 @each_separation
-@many
-@given(seeds)
+@examples(20)
 def test_potential_is_convex_with_the_weights_as_subgradient(separation, seed):
     g = generator(seed)
     scores, others = tied_scores(g), tied_scores(g, 1)
@@ -117,8 +110,7 @@ def test_potential_is_convex_with_the_weights_as_subgradient(separation, seed):
 
 
 @each_separation
-@many
-@given(seeds)
+@examples(20)
 def test_weights_are_shares(separation, seed):
     g = generator(seed)
     scores = with_masked(g, some_scores(g))
@@ -134,8 +126,7 @@ def test_weights_are_shares(separation, seed):
 
 
 @each_separation
-@many
-@given(seeds)
+@examples(20)
 def test_a_masked_score_is_a_deleted_score(separation, seed):
     g = generator(seed)
     scores = with_masked(g, some_scores(g))
@@ -145,8 +136,7 @@ def test_a_masked_score_is_a_deleted_score(separation, seed):
 
 
 @each_separation
-@many
-@given(seeds)
+@examples(20)
 def test_order_does_not_matter_even_at_ties(separation, seed):
     g = generator(seed)
     scores = tied_scores(g)
@@ -160,8 +150,7 @@ def test_order_does_not_matter_even_at_ties(separation, seed):
 
 
 @each_separation
-@many
-@given(seeds)
+@examples(20)
 def test_a_constant_added_to_all_scores_adds_to_the_potential_alone(separation, seed):
     g = generator(seed)
     scores, shift = some_scores(g), uniform(g, -5, 5)
@@ -173,8 +162,7 @@ def test_a_constant_added_to_all_scores_adds_to_the_potential_alone(separation, 
 
 
 @each_separation
-@many
-@given(seeds)
+@examples(20)
 def test_a_larger_score_never_has_less_weight(separation, seed):
     weights = separation.weights(some_scores(generator(seed)).sort().values)
     assert bool((weights.diff() >= -1e-12).all())
@@ -227,8 +215,7 @@ def test_huge_scores_stay_finite(separation, dtype, size):
 
 
 @pytest.mark.parametrize("separation", SPARSE, ids=repr)
-@many
-@given(seeds)
+@examples(20)
 def test_sparse_maps_agree_with_the_entmax_package(separation, seed):
     g = generator(seed)
     scores = normal(g, 5, integer(g, 1, 30)) * uniform(g, 0.1, 5)
@@ -245,8 +232,7 @@ def test_sparse_maps_agree_with_the_entmax_package(separation, seed):
 
 
 @pytest.mark.parametrize("alpha", [1.01, 1.3, 1.5, 2.0, 3.0, 6.0])
-@some
-@given(seeds)
+@examples(10)
 def test_entmax_solves_its_equation_to_rounding(alpha, seed):
     g = generator(seed)
     scores = normal(g, 4, integer(g, 1, 400)) * uniform(g, 0.1, 20)
@@ -259,8 +245,7 @@ def test_entmax_solves_its_equation_to_rounding(alpha, seed):
     assert bool((scores <= top + 1e-6)[weights == 0].all())
 
 
-@many
-@given(seeds)
+@examples(20)
 def test_exponential_maps_are_softmax_of_fewer_or_more_scores(seed):
     g = generator(seed)
     scores = some_scores(g)
@@ -288,8 +273,7 @@ def test_scores_that_tie_share_the_places_left():
 
 
 @each_separation
-@many
-@given(seeds)
+@examples(20)
 def test_potential_is_the_largest_of_score_plus_entropy(separation, seed):
     g = generator(seed)
     scores = some_scores(g)
@@ -304,8 +288,7 @@ def test_potential_is_the_largest_of_score_plus_entropy(separation, seed):
 
 
 @each_separation
-@many
-@given(seeds)
+@examples(20)
 def test_a_lead_of_the_margin_takes_all_the_weight(separation, seed):
     g = generator(seed)
     scores = some_scores(g).clamp(max=5.0)
@@ -347,8 +330,7 @@ def test_margins():
 
 
 @each_separation
-@few
-@given(seeds)
+@examples(5)
 def test_weights_pass_gradcheck(separation, seed):
     scores = some_scores(generator(seed))
     assume(smooth(separation, scores))
@@ -356,8 +338,7 @@ def test_weights_pass_gradcheck(separation, seed):
 
 
 @each_separation
-@many
-@given(seeds)
+@examples(20)
 def test_hessian_is_symmetric_positive_semidefinite_and_the_derivative_of_weights(separation, seed):
     g = generator(seed)
     scores = some_scores(g)
@@ -402,8 +383,7 @@ def in_blocks(g, scores):
 
 @each_streamable
 @pytest.mark.parametrize("limit", [gather.LIMIT, 0])
-@many
-@given(seeds)
+@examples(20)
 def test_blocks_give_the_same_weights_as_whole_rows(separation, limit, seed):
     g = generator(seed)
     scores = tied_scores(g) if yes(g) else normal(g, 4, integer(g, 1, 12)) * uniform(g, 0.1, 4)
@@ -418,8 +398,7 @@ def test_blocks_give_the_same_weights_as_whole_rows(separation, limit, seed):
 
 
 @each_streamable
-@many
-@given(seeds)
+@examples(20)
 def test_curvature_agrees_with_the_derivative_of_weights(separation, seed):
     g = generator(seed)
     scores = some_scores(g)
@@ -439,8 +418,7 @@ def test_normalizers_lose_nothing_where_scores_are_large(separation):
     torch.testing.assert_close(separation.weights_at(scores, normalizer), separation.weights(scores))
 
 
-@many
-@given(seeds)
+@examples(20)
 def test_largest_and_above_are_topk_and_comparison(seed):
     g = generator(seed)
     scores = (tied_scores(g) if yes(g) else normal(g, 4, integer(g, 1, 40))).contiguous()

@@ -142,8 +142,8 @@ def measure(
     failure: float = 0.1,
     dims: Sequence[int] | None = None,
     trials: int = 40,
-    limit: int = 4096,
-    checked: int = 256,
+    limit: int = 2048,
+    checked: int = 128,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Measurement:
@@ -187,20 +187,23 @@ def measure(
         patterns = random_patterns(limit, dim, radius, generator)[:count]
         if proven:
             return bool(theory.well_separated(patterns, beta).all())
-        order = _most_endangered(patterns, beta)[:checked]
-        return all(bool(stored(patterns, beta, part, generator=generator).all()) for part in order.split(128))
+        rows = _most_endangered(patterns, beta)[:checked]
+        return all(bool(stored(patterns, beta, part, generator=generator).all()) for part in rows.split(128))
 
     def failures(dim: int, proven: bool, count: int) -> int:
         if progress is not None:
             progress(f"d = {dim}, {count} patterns", len(points), len(sizes))
-        failed = 0
-        for trial in range(trials):
-            failed += not passes(dim, trial, count, proven)
-            if failed > allowed:
+        failed: list[int] = []
+        for trial in order:
+            if not passes(dim, trial, count, proven):
+                failed.append(trial)
+            if len(failed) > allowed:
                 break
-        return failed
+        order.sort(key=lambda trial: trial not in failed)  # a larger set of the same draw fails first next time
+        return len(failed)
 
     for dim in sizes:
+        order = list(range(trials))
         count, failed, fails_at = _largest(partial(failures, dim, False), allowed, limit)
         surely, _, _ = _largest(partial(failures, dim, True), allowed, limit)
         point = MeasuredPoint(

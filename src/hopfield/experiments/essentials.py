@@ -55,36 +55,40 @@ def _energy(betas: Betas) -> str:
 def _capacity(networks: Networks) -> str:
     names = {"classical": "the classical network", "cubic": "z³", "quartic": "z⁴"}
     falls = [
-        f"{names[curve.name]} below one half at about {number(round(curve.half))} patterns"
+        f"{number(round(curve.half))} patterns for {names[curve.name]}"
         for curve in networks.curves
         if curve.name in names and curve.half is not None
     ]
-    border = f"0.138 d = {number(networks.classical_capacity)}"
-    what = f"{networks.size} random units, {networks.flipped} turned: "
-    return what + (f"{listed(falls)} ({border})." if falls else f"no network fell below one half ({border}).")
+    what = f"Random patterns of {networks.size} units, {networks.flipped} turned: "
+    border = f"0.138 d is {number(networks.classical_capacity)}"
+    if not falls:
+        return f"{what}no network loses half of the queries ({border})."
+    return f"{what}half of the queries are lost at about {listed(falls)} ({border})."
 
 
 def _many(networks: Networks) -> str:
+    names = ("exponential", "continuous")
     if networks.every is not None:
         every = networks.every
-        recovered = listed(f"the {name} {count:,}" for name, count in every.recovered.items())
-        return f"With {every.stored:,} stored, of {every.queries:,} queries {recovered} were recovered."
-    last = [networks.curve(name) for name in ("exponential", "continuous")]
-    return f"With {networks.most:,} stored: " + listed(f"{curve.name} {percent(curve.recovered[-1])}" for curve in last)
+        right = listed(f"{every.recovered[name]:,} by the {name}" for name in names)
+        return f"With {every.stored:,} stored, of {every.queries:,} queries are recovered: {right} network."
+    right = listed(f"{percent(networks.curve(name).recovered[-1])} by the {name}" for name in names)
+    return f"With {networks.most:,} stored are recovered: {right} network."
 
 
 def _images(images: Networks, random: Networks) -> str:
+    exponential = percent(images.curve("exponential").recovered[-1])
     return (
-        f"In black and white, {images.patterns}: the classical network {breakdown(images)} images, and "
-        f"{breakdown(random)} random patterns of that size; the exponential one recovers "
-        f"{percent(images.curve('exponential').recovered[-1])} with {images.most:,} images stored."
+        f"In black and white ({images.patterns}) the classical network loses half of the queries {breakdown(images)} "
+        f"images, and {breakdown(random)} random patterns of that size; the exponential one recovers {exponential} "
+        f"with {images.most:,} images stored."
     )
 
 
 def breakdown(networks: Networks) -> str:
-    """How the classical network ends: "falls below one half at about 3"."""
+    """Where the classical network loses half of the queries, to be followed by what is stored."""
     half = networks.curve("classical").half
-    return f"falls below one half at about {round(half)}" if half else f"holds up to {networks.most:,}"
+    return f"at about {number(round(half))}" if half else f"not even at {networks.most:,}"
 
 
 def _spurious(tour: Tour) -> str:
@@ -94,21 +98,26 @@ def _spurious(tour: Tour) -> str:
         f"{percent(ending.share(count, kind))} in {name}"
         for kind, name in (("pattern", "patterns"), ("negative", "negatives"), ("mixture", "mixtures of three"))
     )
-    return f"From random starts the classical network with {count} images ends {found}."
+    return f"From random starts the classical network that stores {count} images ends: {found}."
 
 
 def _bound(tour: Tour) -> str:
     error = tour.error
     above = error.violations + error.wide_violations
     nearest = f"; the nearest is {number(error.tightest)} times below it" if above == 0 else ""
-    return f"Of {error.points + error.wide_points:,} measured errors {above} exceed the bound of theorem 5{nearest}."
+    points = error.points + error.wide_points
+    return f"{above} of {points:,} measured errors of one update exceed the bound of theorem 5{nearest}."
 
 
 def _trade(tour: Tour) -> str:
     trade = tour.trade
     broken = [curve for curve in trade.curves if curve.breaks is not None]
+    steep = trade.curves[-1]
+    held = (
+        f"at β M² = {steep.strength:g} {percent(steep.recovered[-1])} of the queries find theirs among "
+        f"{trade.stored[-1]:,} in {trade.size} dimensions, in {number(steep.updates[-1])} updates"
+    )
     if not broken:
-        return f"Up to {trade.stored[-1]:,} patterns of size {trade.size} were found at every β M² tried."
-    parts = listed(f"{number(curve.breaks or 0)} at β M² = {curve.strength:g}" for curve in broken)
-    held = f"; larger β hold {trade.stored[-1]:,}" if len(broken) < len(trade.curves) else ""
-    return f"Random patterns of size {trade.size} are lost beyond about {parts}{held}."
+        return f"Random patterns on a sphere: {held}."
+    parts = listed(f"{number(round(curve.breaks or 0))} (β M² = {curve.strength:g})" for curve in broken)
+    return f"Random patterns on a sphere: half of the queries are lost at {parts}; {held}."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def percent(share: float) -> str:
     """A share as "89.5 %"; 0 and 100 only where it is exactly that."""
@@ -22,7 +24,7 @@ def number(value: float) -> str:
         text = f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
         return text.replace("-", "−")
     mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa} × 10^{int(exponent)}".replace("-", "−")
+    return f"{mantissa} × 10{str(int(exponent)).translate(_RAISED)}".replace("-", "−")
 
 
 def listed(parts: Iterable[str]) -> str:

@@ -31,7 +31,7 @@ _KINDS = {
 
 def beta_curves(numbers: Betas) -> Figure:
     """How many patterns carry the fixed point over β, and the energies on the way at the six β shown."""
-    figure, axes = style.panels(5.2, 2)
+    figure, axes = style.panels(4.8, 2)
     upper, lower = axes[:, 0]
     looks = {"global": (style.GREY, "o"), "metastable": (style.ORANGE, "s"), "pattern": (style.BLUE, "^")}
     names = {"global": "global average", "metastable": "metastable", "pattern": "one pattern"}
@@ -78,7 +78,7 @@ def beta_curves(numbers: Betas) -> Figure:
 
 def networks(numbers: Networks) -> Figure:
     """Share recovered and updates needed against the number of patterns stored, for five networks."""
-    figure, axes = style.panels(5.4, 2, sharex=True)
+    figure, axes = style.panels(4.9, 2, sharex=True)
     upper, lower = axes[:, 0]
     _recovered(upper, numbers)
     for curve in numbers.curves:
@@ -87,6 +87,7 @@ def networks(numbers: Networks) -> Figure:
     lower.axvline(numbers.classical_capacity, color=style.GREY, linewidth=1, linestyle="--")
     style.counts(lower, numbers.most)
     lower.set_ylim(bottom=0)
+    lower.yaxis.get_major_locator().set_params(integer=True)
     style.label(lower, "patterns stored N", f"updates (at most {numbers.limit})")
     style.label(upper, "", "queries recovered")
     style.legend(figure, upper, 3)
@@ -95,7 +96,7 @@ def networks(numbers: Networks) -> Figure:
 
 def networks_on_images(on_images: Networks, at_random: Networks) -> Figure:
     """Share recovered on images in black and white, and on random patterns of the same size."""
-    figure, axes = style.panels(5.4, 2, sharex=True)
+    figure, axes = style.panels(4.9, 2, sharex=True)
     for axis, numbers in zip(axes[:, 0], (on_images, at_random), strict=True):
         _recovered(axis, numbers)
         style.counts(axis, on_images.most)
@@ -122,7 +123,7 @@ def _recovered(axis: Axes, numbers: Networks) -> None:
 
 def spurious(numbers: Spurious) -> Figure:
     """Shares of the kinds of states that the classical network ends in, over the number stored."""
-    figure, axes = style.panels(4.6, 2, 2, sharey=True)
+    figure, axes = style.panels(4.4, 2, 2, sharey=True)
     titles = {
         ("random", "random"): "random patterns,\nrandom starts",
         ("random", "hidden"): "random patterns,\nhalf hidden",
@@ -158,7 +159,7 @@ def _stacked(axis: Axes, endings: Endings) -> None:
 
 def one_step_error(numbers: OneStep) -> Figure:
     """The error after one update over β Δ, measured, and theorem 5's bound above it."""
-    figure, axes = style.panels(3.8)
+    figure, axes = style.panels(3.5)
     axis = axes[0, 0]
     for curve, colour, marker in zip(numbers.curves, style.CYCLE, style.MARKERS, strict=False):
         axis.plot(
@@ -184,7 +185,7 @@ def one_step_error(numbers: OneStep) -> Figure:
 
 def trade(numbers: Trade) -> Figure:
     """Share found, updates needed and error against the number of patterns stored, for several β."""
-    figure, axes = style.panels(6.6, 3, sharex=True)
+    figure, axes = style.panels(5.8, 3, sharex=True)
     found, updates, error = axes[:, 0]
     colours = style.shades(len(numbers.curves))
     for curve, colour, marker in zip(numbers.curves, colours, style.MARKERS, strict=False):

@@ -52,11 +52,11 @@ def images(
         )
     count = next(iter(shapes))[0]
     ratio = next(iter(shapes))[1] / next(iter(shapes))[2]
-    margin = 1.15 if any(grids) else 0.0
+    margin = 1.05 if any(grids) else 0.0
     side = (style.WIDTH - margin) / count
     if not margin:
         side = min(side, 1.2)
-    height = len(grids) * side * ratio + (0.3 if titles else 0.1)
+    height = len(grids) * side * ratio + (0.27 if titles else 0.06)
     figure = style.new_figure(height, margin + side * count)
     engine = figure.get_layout_engine()
     if engine is not None:
@@ -101,13 +101,14 @@ def energies(memory: AssociativeMemory, retrieval: Retrieval) -> Figure:
             line[: step + 1],
             color=colour,
             marker=style.MARKERS[row] if few else ".",
-            markersize=4,
+            markersize=5,
+            markevery=[-1],
             linewidth=1.2,
             alpha=1.0 if few else 0.4,
             label=f"query {row}",
         )
     axis.xaxis.get_major_locator().set_params(integer=True)
-    style.label(axis, "updates made", "energy E (squared units of the patterns)")
+    style.label(axis, "updates made", "energy E")
     if few and len(values) > 1:
         style.legend(figure, axis, 4)
     return figure

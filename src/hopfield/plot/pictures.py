@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hopfield.plot import style
 from hopfield.plot.general import images
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from hopfield.experiments.retrieval import Betas, Pictures, Recovery, Spurious
@@ -37,28 +41,30 @@ def _wrapped(text: str, width: int = 16) -> str:
 
 def betas(numbers: Betas, pictures: Pictures) -> Figure:
     """What one half-hidden image becomes at each of the six inverse temperatures, after one update and at the end."""
-    columns = len(numbers.steps) + 1
     height, width = pictures["target"].shape
-    side = style.WIDTH / columns
-    figure = style.new_figure(2 * side * height / width + 1.0)
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)  # type: ignore[call-arg]
-    axes = figure.subplots(2, columns, squeeze=False)
-    style.picture(axes[0, 0], pictures["query"])
-    axes[0, 0].set_title("query", fontsize=style.SMALL)
-    style.picture(axes[1, 0], pictures["target"])
-    axes[1, 0].set_xlabel("stored", fontsize=style.SMALL)
-    for column, step in enumerate(numbers.steps, 1):
-        style.picture(axes[0, column], pictures["once"][column - 1])
-        style.picture(axes[1, column], pictures["found"][column - 1])
-        axes[0, column].set_title(f"β = {step.beta:.2g}", fontsize=style.SMALL)
-        kind = {"global": "global\naverage", "metastable": "meta-\nstable", "pattern": "one\npattern"}.get(
-            step.kind, step.kind
-        )
-        axes[1, column].set_xlabel(f"{kind}\nk = {step.support}\nw = {step.weight:.2f}", fontsize=style.SMALL)
-    axes[0, 1].set_ylabel("one update", fontsize=style.SMALL)
-    axes[1, 1].set_ylabel("at the end", fontsize=style.SMALL)
+    names = {"global": "global\naverage", "metastable": "meta-\nstable", "pattern": "one\npattern"}
+    count, gap, margin, above, line = len(numbers.steps), 0.06, 0.2, 0.22, 0.15
+    side = (style.WIDTH - margin - gap * (count + 1)) / (count + 1)
+    tall = side * height / width
+    figure = style.new_figure(above + 2 * tall + gap + 4 * line + 0.1, arranged=False)
+
+    def show(column: int, row: int, image: NDArray[np.float32]) -> Axes:
+        left = column * (side + gap) + (margin if column else 0) + gap / 2
+        axis = style.cell(figure, left, above + row * (tall + gap), side, tall)
+        style.picture(axis, image)
+        return axis
+
+    show(0, 0, pictures["query"]).set_title("query", fontsize=style.SMALL, pad=4)
+    show(0, 1, pictures["target"]).set_xlabel("stored", fontsize=style.SMALL, labelpad=3)
+    for place, step in enumerate(numbers.steps):
+        first = show(place + 1, 0, pictures["once"][place])
+        last = show(place + 1, 1, pictures["found"][place])
+        first.set_title(f"β {step.beta:.2g}", fontsize=style.SMALL, pad=4)
+        text = f"{names.get(step.kind, step.kind)}\nk {step.support}\nw {step.weight:.2f}"
+        last.set_xlabel(text, fontsize=style.SMALL, labelpad=3)
+        if place == 0:
+            first.set_ylabel("1 update", fontsize=style.SMALL, labelpad=2)
+            last.set_ylabel("end", fontsize=style.SMALL, labelpad=2)
     return figure
 
 
@@ -67,8 +73,9 @@ def spurious_states(numbers: Spurious, pictures: Pictures) -> Figure:
     stored, examples = pictures["stored"], pictures["examples"]
     columns = 4
     lines = -(-len(stored) // columns), -(-len(examples) // columns)
-    figure = style.new_figure(sum(lines) * 1.45 + 0.5)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[lines[0], lines[1]])
+    figure = style.new_figure(lines[0] * 1.2 + lines[1] * 1.5 + 0.4)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[lines[0] * 1.2 + 0.2, lines[1] * 1.5 + 0.2])
+    upper, lower = parts
     for part, title, shown in (
         (upper, f"{len(stored)} images stored", stored),
         (lower, f"ends of {numbers.runs_shown} random starts", examples),
@@ -84,5 +91,6 @@ def spurious_states(numbers: Spurious, pictures: Pictures) -> Figure:
             else:
                 example = numbers.examples[place]
                 style.picture(axis, image, None if example.kind == "pattern" else style.VERMILION)
-                axis.set_xlabel(f"{example.name.replace('-', '−')}\n{example.runs} ×", fontsize=style.SMALL)
+                name = example.name.replace("-", "−").replace(" ", "\n", 1)
+                axis.set_xlabel(f"{name}\n{example.runs} ×", fontsize=style.SMALL)
     return figure

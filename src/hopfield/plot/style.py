@@ -29,13 +29,13 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GREY = (
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-WIDTH = 5.2  # inches: on a phone's 390 pixels a text of 9 points is then as high as the page's small print
-TEXT = 9.0
-SMALL = 8.0
+WIDTH = 4.2  # inches: on a phone, where a figure is some 360 pixels wide, small text is then 10 pixels high
+TEXT = 9.5
+SMALL = 8.5
 
 
-def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty white figure that arranges its axes by itself.
+def new_figure(height: float, width: float = WIDTH, *, arranged: bool = True) -> Figure:
+    """An empty white figure that arranges its axes by itself, or leaves them where they are put.
 
     Raises:
         HopfieldError: matplotlib is not installed.
@@ -44,7 +44,7 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise HopfieldError('pictures need matplotlib, which is not installed: pip install "hopfield[plot]"') from error
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return Figure(figsize=(width, height), layout="constrained" if arranged else None, facecolor="white")
 
 
 def panels(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, NDArray[Any]]:
@@ -70,6 +70,13 @@ def label(axis: Axes, x: str = "", y: str = "", title: str = "") -> None:
     axis.set_ylabel(y, fontsize=TEXT)
     if title:
         axis.set_title(title, fontsize=TEXT, loc="left")
+
+
+def cell(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place of a figure without layout, in inches from its upper left corner."""
+    wide, high = figure.get_size_inches()
+    axis: Axes = figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
+    return axis
 
 
 def picture(axis: Axes, image: NDArray[np.float32], colour: str | None = None) -> None:

@@ -50,14 +50,14 @@ def recovery(tour: Tour) -> Section:
             )
         ],
         table=Table(
-            ["damage", "recovered", "after one update", "other image", "updates (most)"],
+            ["damage", "recovered", "one update", "other image", "updates"],
             [
                 [
                     damage.label,
                     percent(damage.recovered),
                     percent(damage.recovered_one_step),
                     percent(damage.another),
-                    f"{damage.steps:.2f} ({damage.most_steps})",
+                    f"{damage.steps:.2f}",
                 ]
                 for damage in found.damages
             ],
@@ -120,16 +120,15 @@ def betas(tour: Tour) -> Section:
             ),
         ],
         table=Table(
-            ["β", "ends in", "k", "w", "updates", "first update: k", "w"],
+            ["β", "ends in", "k", "w", "w at first", "updates"],
             [
                 [
                     number(step.beta),
                     {"global": "average", "pattern": "pattern"}.get(step.kind, step.kind),
                     str(step.support),
                     f"{step.weight:.3f}",
-                    str(step.steps) if step.converged else f"over {step.steps}",
-                    str(step.support_query),
                     f"{step.weight_query:.3f}",
+                    str(step.steps) if step.converged else f"over {step.steps}",
                 ]
                 for step in found.steps
             ],

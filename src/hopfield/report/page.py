@@ -35,7 +35,7 @@ figure img { display: block; width: 100%; max-width: 100%; height: auto; backgro
 figcaption { color: var(--soft); font-size: .875rem; margin-top: .4rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: right; padding: .3rem .35rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 .facts td { text-align: left; }
@@ -106,7 +106,7 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as HTML."""
-    items = "".join(f"<li>{escape(line)}</li>\n" for line in page.essentials)
+    items = "".join(f"<li>{_text(line)}</li>\n" for line in page.essentials)
     parts = [
         "<!doctype html>",
         '<html lang="en">',
@@ -118,7 +118,7 @@ def render(page: Page) -> str:
         "</head>",
         "<body>",
         f"<h1>{escape(page.title)}</h1>",
-        f'<p class="lead">{escape(page.lead)}</p>',
+        f'<p class="lead">{_text(page.lead)}</p>',
         f'<ul class="essentials">\n{items}</ul>' if items else "",
         *(_section(section) for section in page.sections),
         _made(page.made) if page.made else "",
@@ -128,11 +128,16 @@ def render(page: Page) -> str:
     return "\n".join(part for part in parts if part) + "\n"
 
 
+def _text(text: str) -> str:
+    """Escaped, and without breaks between a number and its sign or unit."""
+    return escape(text).replace(" %", "\u00a0%").replace(" = ", "\u00a0=\u00a0").replace(" M²", "\u00a0M²")
+
+
 def _section(section: Section) -> str:
-    parts = [f"<section>\n<h2>{escape(section.title)}</h2>"]
-    parts += [f"<p>{escape(paragraph)}</p>" for paragraph in section.paragraphs]
+    parts = [f"<section>\n<h2>{_text(section.title)}</h2>"]
+    parts += [f"<p>{_text(paragraph)}</p>" for paragraph in section.paragraphs]
     if section.formula:
-        parts.append(f'<p class="formula">{escape(section.formula)}</p>')
+        parts.append(f'<p class="formula">{_text(section.formula)}</p>')
     parts += [_figure(figure) for figure in section.figures]
     if section.table is not None:
         parts.append(_table(section.table))
@@ -143,18 +148,18 @@ def _figure(figure: Picture) -> str:
     data = base64.b64encode(figure.png).decode("ascii")
     return (
         f'<figure>\n<img src="data:image/png;base64,{data}" alt="{escape(figure.alt)}">\n'
-        f"<figcaption>{escape(figure.caption)}</figcaption>\n</figure>"
+        f"<figcaption>{_text(figure.caption)}</figcaption>\n</figure>"
     )
 
 
 def _table(table: Table) -> str:
-    header = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
-    rows = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    header = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in table.header)
+    rows = "\n".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
     return f'<div class="scroll"><table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>'
 
 
 def _made(made: Sequence[tuple[str, str]]) -> str:
-    rows = "\n".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in made)
+    rows = "\n".join(f"<tr><td>{escape(name)}</td><td>{_text(text)}</td></tr>" for name, text in made)
     return f'<section>\n<h2>How this was made</h2>\n<table class="facts"><tbody>\n{rows}\n</tbody></table>\n</section>'
 
 

@@ -33,11 +33,11 @@ def networks(tour: Tour) -> Section:
     )
     broken = [curve for curve in found.curves if curve.half is not None]
     falls = (
-        "Less than one half comes back from about these numbers on: "
-        + listed(f"{number(round(curve.half or 0))} for {_NAMES[curve.name]}" for curve in broken)
+        "Half of the queries are lost at about "
+        + listed(f"{number(round(curve.half or 0))} patterns for {_NAMES[curve.name]}" for curve in broken)
         + "."
         if broken
-        else "Every network recovers more than one half throughout."
+        else "No network loses half of the queries."
     )
     seen = (
         f"{falls} 0.138 d, the limit of large classical networks, is {number(found.classical_capacity)}. {_most(found)}"
@@ -82,7 +82,8 @@ def networks_on_images(tour: Tour) -> Section:
         f"{found.flipped} pixels of each query are turned."
     )
     seen = (
-        f"The classical network {breakdown(found)} images and {breakdown(random)} random patterns; 0.138 d is "
+        f"The classical network loses half of the queries {breakdown(found)} images, and {breakdown(random)} random "
+        f"patterns; 0.138 d is "
         f"{number(found.classical_capacity)}. Images resemble one another: two share a mean overlap |x·y|/d of "
         f"{found.correlation:.2f}, two random patterns {random.correlation:.2f}."
     )
@@ -142,7 +143,6 @@ def trade(tour: Tour) -> Section:
     found = tour.trade
     last = found.stored[-1]
     broken = [curve for curve in found.curves if curve.breaks is not None]
-    held = [curve for curve in found.curves if curve.breaks is None]
     what = (
         f"Random patterns on a sphere in {found.size} dimensions, queries {found.noise:g} M away from one of them, "
         f"updated until they stand still. With {found.stored[0]} patterns the mean separation Δ is "
@@ -151,22 +151,20 @@ def trade(tour: Tour) -> Section:
     text = [what]
     if broken:
         parts = listed(
-            f"{number(curve.breaks or 0)} at β M² = {curve.strength:g} (mean updates up to "
+            f"{number(round(curve.breaks or 0))} at β M² = {curve.strength:g} (mean updates up to "
             f"{number(max(curve.updates))})"
             for curve in broken
         )
         text.append(
-            f"Every β holds the patterns up to some number, and needs most updates about there; beyond, the single "
-            f"pattern is no fixed point any more. More than one half are lost from about {parts}."
+            f"Half of the queries are lost at about N = {parts}: beyond, a single pattern is no fixed point any more, "
+            f"and near that number updates are most."
         )
-    if held:
-        best = held[-1]
-        text.append(
-            f"At β M² = {best.strength:g} all {last:,} are held: {number(best.updates[-1])} updates on average, a "
-            f"median "
-            f"error of {number(best.error[-1])} M. More patterns cost updates and precision before they cost the "
-            f"patterns; a larger β buys all of it back."
-        )
+    best = found.curves[-1]
+    text.append(
+        f"At β M² = {best.strength:g} and N = {last:,}, {percent(best.recovered[-1])} are found, in "
+        f"{number(best.updates[-1])} updates on average, with a median error of {number(best.error[-1])} M. More "
+        f"patterns cost updates and precision before they cost the patterns; a larger β buys all of it back."
+    )
     return Section(
         title="Patterns, updates, error: the trade",
         paragraphs=text,
