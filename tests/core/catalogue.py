@@ -65,7 +65,7 @@ def sums_to_one(separation: Separation) -> bool:
     return not isinstance(separation, Softmax1)
 
 
-# ----------------------------------------------------------------------------------------------------- how it is computed
+# --------------------------------------------------------------------------------------------------- how it is computed
 
 # dense: the score matrix; fused: PyTorch's attention; streaming: blocks of patterns, tiles of states; repeated:
 # streaming where too many scores matter to be collected, so that sparse maps pass over the patterns again and again
@@ -119,7 +119,7 @@ each_streamable = pytest.mark.parametrize("separation", STREAMABLE, ids=repr)
 each_case = pytest.mark.parametrize(("separation", "way"), CASES, ids=[f"{s!r}-{way}" for s, way in CASES])
 each_way = pytest.mark.parametrize("way", WAYS)
 
-# ---------------------------------------------------------------------------------------------------------- random inputs
+# -------------------------------------------------------------------------------------------------------- random inputs
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -1,5 +1,6 @@
 """Separation functions: weights, potentials, curvature, and the two-step form in which kernels use them."""
 
+import itertools
 import math
 
 import entmax
@@ -48,20 +49,17 @@ def tsallis(weights, alpha):
 def entropy(separation, weights):
     """H(p) as in the literature, for every separation function that is max_p pᵀs + H(p) over the simplex."""
     match separation:
-        case Softmax():
-            return tsallis(weights, 1)
-        case Sparsemax():
-            return tsallis(weights, 2)
-        case Entmax():
-            return tsallis(weights, separation.alpha)
-        case Normmax():
-            return 1 - (weights**separation.alpha).sum(-1) ** (1 / separation.alpha)
-        case TopK():
-            return torch.where((weights > 0).sum(-1) <= separation.k, tsallis(weights, 1), -INF)
+        case Normmax(alpha):
+            result = 1 - (weights**alpha).sum(-1) ** (1 / alpha)
+        case Sparsemax() | Entmax():
+            result = tsallis(weights, separation.alpha)
+        case TopK(k):
+            result = torch.where((weights > 0).sum(-1) <= k, tsallis(weights, 1), -INF)
         case Softmax1():
-            return tsallis(torch.cat([weights, 1 - weights.sum(-1, keepdim=True)], -1), 1)
+            result = tsallis(torch.cat([weights, 1 - weights.sum(-1, keepdim=True)], -1), 1)
         case _:
-            return tsallis(weights, 1) / 2
+            result = tsallis(weights, 1) / (1 if separation == Softmax() else 2)
+    return result
 
 
 # --------------------------------------------------------------------------------------------- weights and potential
@@ -378,7 +376,7 @@ def in_blocks(g, scores):
     sizes = [integer(g, 1, 4) for _ in range(count)]
     ends = [min(sum(sizes[: i + 1]), count) for i in range(count)]
     cuts = sorted({0, *ends, count})
-    return lambda: (scores[..., a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+    return lambda: (scores[..., a:b] for a, b in itertools.pairwise(cuts))
 
 
 @each_streamable

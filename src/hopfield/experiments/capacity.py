@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -54,7 +55,8 @@ class MeasuredPoint:
         at_least: the limit passed, so the capacity is `patterns` or more.
         fails_at: the smallest N tried that failed, at most max(1, N/16) above `patterns`; None if at_least.
         failures: draws of N = `patterns` in which some pattern was not stored.
-        failure_bound: the probability of such a draw is below this, with a confidence of 95 %.
+        failure_bound: the probability of such a draw is below this, with a confidence of 95 % (Clopper-Pearson, for
+            this N by itself).
         checked: how many of the N patterns were checked in each draw, the most endangered ones.
         surely: the largest N found to pass where passing means that all patterns are well separated (lemmas A5-A7),
             hence stored by proof; it lies between the bound and `patterns`.
@@ -202,23 +204,24 @@ def measure(
         order.sort(key=lambda trial: trial not in failed)  # a larger set of the same draw fails first next time
         return len(failed)
 
-    for dim in sizes:
-        order = list(range(trials))
-        count, failed, fails_at = _largest(partial(failures, dim, False), allowed, limit)
-        surely, _, _ = _largest(partial(failures, dim, True), allowed, limit)
-        point = MeasuredPoint(
-            dim=dim,
-            patterns=count,
-            at_least=fails_at is None,
-            fails_at=fails_at,
-            failures=failed,
-            failure_bound=_failure_bound(failed, trials),
-            checked=min(count, checked),
-            surely=surely,
-        )
-        points.append(point)
-        if point.at_least and dims is None:
-            break
+    with _one_thread():
+        for dim in sizes:
+            order = list(range(trials))
+            count, failed, fails_at = _largest(partial(failures, dim, False), allowed, limit)
+            surely, _, _ = _largest(partial(failures, dim, True), allowed, limit)
+            point = MeasuredPoint(
+                dim=dim,
+                patterns=count,
+                at_least=fails_at is None,
+                fails_at=fails_at,
+                failures=failed,
+                failure_bound=_failure_bound(failed, trials),
+                checked=min(count, checked),
+                surely=surely,
+            )
+            points.append(point)
+            if point.at_least and dims is None:
+                break
     return Measurement(beta, radius, failure, trials, limit, seed, points, _fit_growth(points))
 
 
@@ -291,6 +294,17 @@ def _most_endangered(patterns: Tensor, beta: float) -> Tensor:
     """Row numbers by the weight of patterns on themselves, exp(β |x_i|²) / Σ_j exp(β x_i·x_j), the smallest first."""
     potential = associate(patterns, patterns, beta=beta, return_potential=True)[1]
     return (beta * patterns.square().sum(-1) - potential).argsort()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The work is many small products: sharing each among threads costs more than it saves, above all where others work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _largest(failures: Callable[[int], int], allowed: int, limit: int) -> tuple[int, int, int | None]:

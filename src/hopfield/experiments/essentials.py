@@ -79,16 +79,16 @@ def _many(networks: Networks) -> str:
 def _images(images: Networks, random: Networks) -> str:
     exponential = percent(images.curve("exponential").recovered[-1])
     return (
-        f"In black and white ({images.patterns}) the classical network loses half of the queries {breakdown(images)} "
-        f"images, and {breakdown(random)} random patterns of that size; the exponential one recovers {exponential} "
-        f"with {images.most:,} images stored."
+        f"In black and white ({images.patterns}) the classical network {breakdown(images)} images, and "
+        f"{breakdown(random)} random patterns of that size; the exponential one recovers {exponential} with "
+        f"{images.most:,} images stored."
     )
 
 
 def breakdown(networks: Networks) -> str:
-    """Where the classical network loses half of the queries, to be followed by what is stored."""
+    """What becomes of the classical network, to be followed by what is stored."""
     half = networks.curve("classical").half
-    return f"at about {number(round(half))}" if half else f"not even at {networks.most:,}"
+    return f"loses half of the queries at about {number(round(half))}" if half else f"holds {networks.most:,}"
 
 
 def _spurious(tour: Tour) -> str:

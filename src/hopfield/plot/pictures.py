@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,14 @@ def _wrapped(text: str, width: int = 16) -> str:
     return "\n".join(lines)
 
 
+def _short(beta: float) -> str:
+    """A β that fits above a small picture."""
+    if beta >= 1e-3:
+        return f"{beta:.2g}"
+    power = math.floor(math.log10(beta))
+    return f"{beta / 10.0**power:.0f}·$10^{{{power}}}$"
+
+
 def betas(numbers: Betas, pictures: Pictures) -> Figure:
     """What one half-hidden image becomes at each of the six inverse temperatures, after one update and at the end."""
     height, width = pictures["target"].shape
@@ -59,7 +68,7 @@ def betas(numbers: Betas, pictures: Pictures) -> Figure:
     for place, step in enumerate(numbers.steps):
         first = show(place + 1, 0, pictures["once"][place])
         last = show(place + 1, 1, pictures["found"][place])
-        first.set_title(f"β {step.beta:.2g}", fontsize=style.SMALL, pad=4)
+        first.set_title(f"β {_short(step.beta)}", fontsize=style.SMALL, pad=4)
         text = f"{names.get(step.kind, step.kind)}\nk {step.support}\nw {step.weight:.2f}"
         last.set_xlabel(text, fontsize=style.SMALL, labelpad=3)
         if place == 0:

@@ -82,8 +82,7 @@ def networks_on_images(tour: Tour) -> Section:
         f"{found.flipped} pixels of each query are turned."
     )
     seen = (
-        f"The classical network loses half of the queries {breakdown(found)} images, and {breakdown(random)} random "
-        f"patterns; 0.138 d is "
+        f"The classical network {breakdown(found)} images and {breakdown(random)} random patterns; 0.138 d is "
         f"{number(found.classical_capacity)}. Images resemble one another: two share a mean overlap |x·y|/d of "
         f"{found.correlation:.2f}, two random patterns {random.correlation:.2f}."
     )

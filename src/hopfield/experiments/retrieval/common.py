@@ -145,8 +145,8 @@ def store_images(images: Tensor, limit: int, generator: torch.Generator) -> Stor
             return StoredImages((height, width), chosen.tolist(), pixels, mean, patterns, separation)
         chosen = chosen[kept]
     raise HopfieldError(
-        f"the tour needs at least 3 images that differ, got {len(images)} of which {len(chosen)} differ "
-        "(brightness and contrast aside); give it a folder with more images"
+        f"expected at least 3 images that differ, got {len(images)}, of which {len(chosen)} differ in more than "
+        "brightness and contrast; give a folder with more images"
     )
 
 

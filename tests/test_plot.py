@@ -1,0 +1,99 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from hopfield import AssociativeMemory, plot
+from hopfield.errors import HopfieldError
+from hopfield.experiments import capacity
+from tests.experiments.tours import tiny
+
+FIGURES: dict[str, Callable[[], Any]] = {
+    "recovery": lambda: plot.recovery(tiny().recovery, tiny().pictures["recovery"]),
+    "betas": lambda: plot.betas(tiny().betas, tiny().pictures["betas"]),
+    "beta_curves": lambda: plot.beta_curves(tiny().betas),
+    "networks": lambda: plot.networks(tiny().networks),
+    "networks_on_images": lambda: plot.networks_on_images(tiny().networks_on_images, tiny().networks_at_random),
+    "spurious": lambda: plot.spurious(tiny().spurious),
+    "spurious_states": lambda: plot.spurious_states(tiny().spurious, tiny().pictures["spurious"]),
+    "one_step_error": lambda: plot.one_step_error(tiny().error),
+    "trade": lambda: plot.trade(tiny().trade),
+    "images": lambda: plot.images({"one": torch.rand(3, 4, 5), "two": torch.rand(3, 4, 5)}, titles=["a", "b", "c"]),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_becomes_a_png_with_its_axes_named(name: str) -> None:
+    figure = FIGURES[name]()
+    content = plot.png(figure, dpi=40)
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    assert figure.axes
+    if name not in {"recovery", "betas", "spurious_states", "images"}:
+        assert any(axis.get_xlabel() for axis in figure.axes)
+        assert any(axis.get_ylabel() for axis in figure.axes)
+
+
+def test_the_same_figure_gives_the_same_file() -> None:
+    first, second = (plot.png(plot.trade(tiny().trade), dpi=40) for _ in range(2))
+    assert first == second
+
+
+def test_energies_show_one_falling_line_for_each_query() -> None:
+    patterns = torch.randn(6, 4)
+    memory = AssociativeMemory(patterns, beta=2.0)
+    found = memory.retrieve(patterns[:3] + 0.1, trajectory=True)
+    axis = plot.energies(memory, found).axes[0]
+    assert len(axis.lines) == 3
+    for line, steps in zip(axis.lines, found.steps.tolist(), strict=True):
+        assert len(line.get_xdata()) == steps + 1
+    with pytest.raises(HopfieldError, match="trajectory=True"):
+        plot.energies(memory, memory.retrieve(patterns[:3]))
+
+
+def test_many_queries_need_no_legend() -> None:
+    patterns = torch.randn(20, 4)
+    memory = AssociativeMemory(patterns, beta=2.0)
+    figure = plot.energies(memory, memory.retrieve(patterns, trajectory=True))
+    assert not figure.legends
+    assert plot.png(figure, dpi=40)
+
+
+def test_capacity_shows_the_bound_where_it_holds() -> None:
+    result = capacity.run(beta=1.0, dim=20, radius=3.0, failure=0.001)
+    axis = plot.capacity(result).axes[0]
+    holds = [point.dim for point in result.curve if point.holds]
+    assert list(axis.lines[0].get_xdata()) == holds
+    nothing = capacity.run(beta=1.0, dim=5, radius=1.0, failure=1e-6)
+    assert "guarantees nothing" in plot.capacity(nothing).axes[0].texts[0].get_text()
+
+
+def test_capacity_shows_what_was_measured() -> None:
+    result = capacity.run(beta=1.0, dim=4, radius=2.0, failure=0.1)
+    found = capacity.measure(beta=1.0, radius=2.0, failure=0.1, dims=[2, 3, 4], trials=3, limit=4)
+    figure = plot.capacity(capacity.CapacityResult(1.0, 2.0, 0.1, result.bound, result.curve, found))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "measured: stored" in labels
+    assert plot.png(figure, dpi=40)
+
+
+@pytest.mark.parametrize("images", [torch.zeros(3, 4), {}, {"a": torch.zeros(2, 3, 3), "b": torch.zeros(3, 3, 3)}])
+def test_images_that_are_no_rows_are_refused(images: Any) -> None:
+    with pytest.raises(HopfieldError, match=r"rows \(n, height, width\)"):
+        plot.images(images)
+
+
+def test_missing_matplotlib_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(HopfieldError, match=r'pip install "hopfield\[plot\]"'):
+        plot.images(torch.rand(1, 2, 2))
+
+
+def test_importing_and_plotting_leave_pyplot_alone() -> None:
+    code = (
+        "import sys, torch\nfrom hopfield import plot\nassert 'matplotlib' not in sys.modules\n"
+        "plot.png(plot.images(torch.rand(2, 3, 3)))\nassert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
