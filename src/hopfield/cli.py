@@ -94,10 +94,10 @@ def _run_tour(source: str, out: Path, seed: int, *, full: bool) -> None:
     loaded = load_images(source, seed=seed)
     with _progress() as progress:
         done = experiment.run(loaded, seed=seed, full=full, progress=progress)
-    _write_json(folder / "numbers.json", done.numbers())
-    report.write(done, folder / "report.html")
     lines = experiment.essentials(done)
     command = f"hopfield {'reproduce retrieval' if full else 'tour'} --images {source} --seed {seed}"
+    _write_json(folder / "numbers.json", {"command": command, **done.numbers()})
+    report.write(done, folder / "report.html")
     summary = "\n".join([f"# `{command}`", "", *(f"- {line}" for line in lines), ""])
     report.write_bytes(folder / "summary.md", summary.encode())
     for line in lines:
@@ -317,7 +317,7 @@ def _folder(path: Path) -> Path:
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     from hopfield import report
 
-    report.write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+    report.write_bytes(path, (json.dumps(content) + "\n").encode())
 
 
 def main() -> None:

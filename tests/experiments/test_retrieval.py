@@ -22,7 +22,7 @@ from hopfield.experiments.retrieval.common import (
 )
 from hopfield.experiments.retrieval.error import error_without_cancellation
 from hopfield.experiments.retrieval.networks import black_and_white
-from hopfield.theory import well_separated
+from hopfield.theory import global_fixed_point, well_separated
 from tests.experiments.tours import blocks
 
 
@@ -39,6 +39,7 @@ def test_stored_images_are_centred_of_equal_norm_and_just_well_separated() -> No
     beta = stored.beta_stored()
     assert bool(well_separated(stored.patterns, beta * (1 + 1e-9)).all())
     assert not bool(well_separated(stored.patterns, beta * (1 - 1e-6)).all())
+    assert bool(global_fixed_point(stored.patterns, stored.beta_global()).unique)
 
 
 def test_repeated_and_rescaled_images_are_stored_once() -> None:

@@ -298,7 +298,7 @@ def _most_endangered(patterns: Tensor, beta: float) -> Tensor:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The work is many small products: sharing each among threads costs more than it saves, above all where others work."""
+    """For many small products, which threads slow down more than they speed up, above all on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

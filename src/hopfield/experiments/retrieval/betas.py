@@ -74,7 +74,7 @@ class Betas:
         stored: number of images stored.
         size: d, pixels in an image.
         target: number of the stored image whose upper half is the query.
-        beta_global: 1/m_max², below which there is one fixed point only (lemma A3): the first of the six.
+        beta_global: 0.99/m_max², where there is one fixed point only (lemma A3): the first of the six.
         beta_stored: from which on all patterns are well separated (lemmas A5-A7): the last of the six.
         scanned: inverse temperatures tried for this query between the two.
         kinds: the kind of fixed point reached at each of them.
@@ -107,7 +107,7 @@ def betas(
 ) -> Shown[Betas]:
     """Retrieve one image from its upper half at six inverse temperatures that show all kinds of fixed points.
 
-    The smallest is 1/m_max², where lemma A3 leaves one fixed point, the largest that at which lemmas A5-A7 have all
+    The smallest is 0.99/m_max², where lemma A3 leaves one fixed point, the largest that at which lemmas A5-A7 have all
     patterns stored. Between them a scan finds the kinds the query passes through; three of the six are the metastable
     states with the largest, the middle and the smallest k, one is the first that reaches a single pattern. The query is
     the first stored image that passes through all three kinds and is found itself at the largest β.
