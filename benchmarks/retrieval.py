@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import hopfield
-from hopfield import retrieve  # imported here, not on first use inside a measurement
 from benchmarks.harness import device, extra_memory, side_by_side, table, write
+from hopfield import retrieve  # imported here, not on first use inside a measurement
 
 PATTERNS, SIZE, QUERIES = 1_000_000, 64, 256
 BATCH, STATES, HEADS, HEAD = 4, 1024, 8, 32

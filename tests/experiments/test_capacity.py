@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import asdict
+from itertools import pairwise
 
 import pytest
 import torch
@@ -25,11 +26,10 @@ def test_far_apart_patterns_are_stored(dtype):
     assert stored(5 * torch.eye(6, dtype=dtype), 1.0).tolist() == [True] * 6
 
 
-@pytest.mark.parametrize("gap", [0.0, 1e-9, 1e-3, 0.5])
-def test_coincident_and_near_patterns_are_not_stored_and_others_are(gap):
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-3, 0.1, 0.3, 0.35])
+def test_coincident_and_near_patterns_are_not_stored_and_others_are(angle):
     patterns = 5 * torch.eye(6, dtype=torch.float64)
-    patterns[1] = patterns[0]
-    patterns[1, 1] = gap
+    patterns[1, :2] = 5 * torch.tensor([math.cos(angle), math.sin(angle)])
     assert stored(patterns, 1.0).tolist() == [False, False, True, True, True, True]
     assert stored(patterns, 1.0, [5, 0]).tolist() == [True, False]
 
@@ -81,7 +81,7 @@ def test_index_keeps_its_shape_and_blocks_change_nothing(monkeypatch):
     assert 0 < int(whole.sum()) < 30
     index = torch.tensor([[3, 4], [29, 0]])
     assert torch.equal(stored(patterns, 1.0, index), whole[index])
-    assert stored(patterns, 1.0, []).shape == (0,)
+    assert stored(patterns, 1.0, index[:0]).shape == (0, 2)
     assert stored(patterns, 1.0, 7).shape == ()
     monkeypatch.setattr(capacity, "_BLOCK_ENTRIES", 100)
     assert torch.equal(stored(patterns, 1.0), whole)
@@ -115,7 +115,7 @@ def test_random_patterns_lie_on_the_sphere():
     assert float(patterns.mean(0).norm()) < 0.6  # all directions
 
 
-# ------------------------------------------------------------------------------------------------- bound and measurement
+# ------------------------------------------------------------------------------------------------ bound and measurement
 def test_bound_curve_is_theorem_3():
     curve = bound_curve(1, 3, 0.001, [2, 20])
     assert [point.dim for point in curve] == [2, 20]
@@ -140,9 +140,9 @@ def test_the_measured_number_is_never_below_the_bound():
 
 @pytest.mark.parametrize("radius", [2.0, 3.0])
 def test_the_measured_number_grows_exponentially(radius):
-    found = measure(radius=radius, **{**LIGHT, "limit": 200})
+    found = measure(radius=radius, trials=30, limit=200, checked=32)
     numbers = [point.patterns for point in found.points]
-    assert all(after >= 0.7 * before for before, after in zip(numbers[:-1], numbers[1:], strict=True))
+    assert all(after >= 0.8 * before for before, after in pairwise(numbers))
     assert [point.at_least for point in found.points] == [False] * (len(numbers) - 1) + [True]
     assert found.growth is not None
     assert found.growth.base > 1.5
@@ -223,7 +223,7 @@ def test_measured_numbers_are_ready_for_json():
     assert json.loads(json.dumps(asdict(found), allow_nan=False)) == asdict(found)
 
 
-# ------------------------------------------------------------------------------------------------------------ arithmetic
+# ----------------------------------------------------------------------------------------------------------- arithmetic
 @pytest.mark.parametrize(
     ("failures", "trials", "bound"), [(0, 20, 0.139108), (2, 20, 0.282619), (4, 40, 0.214398), (3, 3, 1.0)]
 )

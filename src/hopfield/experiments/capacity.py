@@ -231,11 +231,11 @@ def stored(
     """Which patterns are stored in the sense of definition 1, decided by iteration in float64.
 
     Definition 1 asks for spheres S_i around the x_i that do not meet, each with one fixed point x_i* to which all of
-    its points converge. S_i here has radius r_i = max(|x_i* - x_i|, 1/(β N M)): that of definition 3, or what it takes
-    to reach the x_i* found by iterating from x_i. A pattern passes if r_i is less than half the distance to the
-    nearest other pattern (then the spheres of all that pass are apart), and if the iterations from `starts` random
-    points of S_i, half of them on its surface, end within r_i/10 of x_i*. An iteration that still moves by more than
-    1/(1000 β N M) after 1000 updates fails. What `hopfield.theory.well_separated` proves stored passes.
+    its points converge. Here x_i* is where the iteration from x_i ends, and S_i has the radius 1/(β N M) of definition
+    3 or, if x_i* lies outside of that, r_i = 1.1 |x_i* - x_i|. A pattern passes if r_i is less than half the distance
+    to the nearest other pattern (then the spheres of all that pass are apart), and if the iterations from `starts`
+    random points of S_i, half of them on its surface, end within r_i/10 of x_i*. An iteration that still moves by more
+    than 1/(1000 β N M) after 1000 updates fails. What `hopfield.theory.well_separated` proves stored passes.
 
     Args:
         patterns: the memory (N, d).
@@ -263,7 +263,8 @@ def stored(
         distance = torch.cdist(centre, memory, compute_mode="donot_use_mm_for_euclid_dist")
         nearest = distance.scatter(1, part.unsqueeze(1), math.inf).amin(1)
         end = walk(centre)
-        radius = (end.state - centre).norm(dim=-1).maximum(smallest)
+        away = (end.state - centre).norm(dim=-1)
+        radius = torch.where(away <= smallest, smallest, 1.1 * away)  # a tenth more: patterns that meet halfway fail
         good = end.converged & (radius < nearest / 2)
         radius, fixed = radius[good].unsqueeze(-1), end.state[good]
         result[place[good]] = True

@@ -1,37 +1,84 @@
-"""Matrix products are the same on whichever library."""
+"""Matrix products on whichever library: the same numbers as the plain product."""
+
+import itertools
 
 import pytest
 import torch
 
 from hopfield.core.kernels import matmul
-from hopfield.core.kernels.matmul import mix, similarities
+from hopfield.core.kernels.matmul import _fits, mix, similarities
 from tests.core.catalogue import generator, normal
 
-# on both sides of the size from which oneDNN is asked, contiguous and not, one memory and several
-SHAPES = [(1, 3, 5, 4), (2, 3, 5, 4), (1, 64, 300, 64), (1, 1, 20000, 64), (1, 300, 300, 12), (2, 64, 300, 64)]
+# below and above the number of multiplications from which another library is used
+SHAPES = [(1, 5, 7, 3), (3, 5, 7, 3), (1, 1, 4096, 300), (1, 130, 140, 64), (2, 130, 140, 64), (1, 1024, 1, 1025)]
+
+
+@pytest.fixture(params=[None, False], ids=["machine", "plain"])
+def library(request, monkeypatch):
+    """What this machine has, and a machine without."""
+    if request.param is not None:
+        monkeypatch.setattr(matmul, "_onednn", lambda: request.param)
+
+
+def like(actual, expected):
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_products_are_those_of_float64(shape, dtype):
-    batch, rows, columns, size = shape
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_similarities(library, shape, dtype):
+    batch, rows, columns, width = shape
     g = generator(0)
-    states, patterns, row = normal(g, batch, rows, size), normal(g, batch, columns, size), normal(g, columns)
-    tolerance = {"rtol": 1e-5, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
-    q, x, b = states.to(dtype), patterns.to(dtype), row.to(dtype)
-    exact = states @ patterns.mT
-    torch.testing.assert_close(similarities(q, x).double(), exact, **tolerance)
-    torch.testing.assert_close(similarities(q, x, b).double(), exact + row, **tolerance)
-    torch.testing.assert_close(similarities(q, x.mT.contiguous().mT).double(), exact, **tolerance)
-    weights = torch.softmax(exact, -1)
-    torch.testing.assert_close(mix(weights.to(dtype), x).double(), weights @ patterns, **tolerance)
+    states, patterns = normal(g, batch, rows, width).to(dtype), normal(g, batch, columns, width).to(dtype)
+    bias = normal(g, columns).to(dtype)
+    like(similarities(states, patterns), states @ patterns.mT)
+    like(similarities(states, patterns, bias), states @ patterns.mT + bias)
+    assert similarities(states, patterns).dtype == dtype
 
 
-def test_without_onednn_the_products_are_the_same(monkeypatch):
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_mix(library, shape, dtype):
+    batch, rows, columns, width = shape
     g = generator(1)
-    states, patterns = normal(g, 1, 64, 64).float(), normal(g, 1, 2000, 64).float()
-    here = similarities(states, patterns), mix(similarities(states, patterns), patterns)
+    weights, values = normal(g, batch, rows, columns).to(dtype), normal(g, batch, columns, width).to(dtype)
+    like(mix(weights, values), weights @ values)
+    assert mix(weights, values).dtype == dtype
+
+
+def test_pieces_of_larger_tensors(library):
+    g = generator(2)
+    states, patterns = normal(g, 1, 200, 64).float(), normal(g, 1, 600, 64).float()
+    bias = normal(g, 600).float()
+    for rows, block in itertools.product((slice(0, 200), slice(20, 150)), (slice(0, 600), slice(100, 433))):
+        part, some = states[:, rows], patterns[:, block]
+        like(similarities(part, some, bias[block]), part @ some.mT + bias[block])
+        weights = torch.softmax(part @ some.mT, -1)
+        like(mix(weights, some), weights @ some)
+    turned = patterns.mT.contiguous().mT
+    like(similarities(states, turned), states @ patterns.mT)
+    like(mix(torch.softmax(states @ turned.mT, -1), turned), torch.softmax(states @ patterns.mT, -1) @ patterns)
+    upright = states.mT.contiguous().mT
+    like(similarities(upright, patterns), states @ patterns.mT)
+
+
+def test_inputs_are_left_as_they_are(library):
+    g = generator(3)
+    states, patterns, bias = normal(g, 1, 200, 64).float(), normal(g, 1, 600, 64).float(), normal(g, 600).float()
+    before = [tensor.clone() for tensor in (states, patterns, bias)]
+    similarities(states, patterns, bias).exp2_()
+    assert all(torch.equal(one, other) for one, other in zip(before, (states, patterns, bias), strict=True))
+
+
+def test_the_other_library_is_used_for_large_contiguous_float32_only(monkeypatch):
+    monkeypatch.setattr(matmul, "_onednn", lambda: True)
+    states, patterns = torch.zeros(1, 4, 8), torch.zeros(1, 5, 8)
+    large = matmul._WORTHWHILE
+    assert _fits(states, patterns, large)
+    assert not _fits(states, patterns, large - 1)
+    assert not _fits(states.double(), patterns.double(), large)
+    assert not _fits(states, patterns.double(), large)
+    assert not _fits(states.mT, patterns, large)
+    assert not _fits(states.to("meta"), patterns.to("meta"), large)
     monkeypatch.setattr(matmul, "_onednn", lambda: False)
-    there = similarities(states, patterns), mix(similarities(states, patterns), patterns)
-    for one, other in zip(here, there, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-3)
+    assert not _fits(states, patterns, large)

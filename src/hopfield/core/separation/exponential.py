@@ -141,7 +141,7 @@ class TopK(Exponential):
         return 0.0 if self.k == 1 else None
 
     def _kept(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest score, and those that take part in Ω* less the largest. (*batch, N) -> (*batch, 1), (*batch, N)."""
+        """The largest score (*batch, 1), and those that take part in Ω* less the largest (*batch, N)."""
         fixed = scores.detach()
         best = fixed.topk(min(self.k, scores.shape[-1]), -1).values
         top, cut = _finite(best[..., :1]), best[..., -1:]
