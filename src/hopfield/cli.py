@@ -108,22 +108,32 @@ def _run_tour(source: str, out: Path, seed: int, *, full: bool) -> None:
 @app.command()
 def retrieve(
     patterns: Annotated[
-        Path, typer.Option(help="Stored patterns: a .npy file (N, d), a folder of images, or a saved memory.")
+        Path,
+        typer.Option(
+            help="Stored patterns: a .npy file (N, d), a folder of images (made grey, in [-1, 1], and of one size), or a saved "
+            "memory."
+        ),
     ],
     query: Annotated[
         list[Path], typer.Option(help="Queries: .npy files (d,) or (L, d), or images; give the option repeatedly.")
     ],
     beta: Annotated[
-        float | None, typer.Option(help="Inverse temperature: higher retrieves more sharply. [default: 1]")
+        float | None,
+        typer.Option(
+            help="Inverse temperature: higher retrieves more sharply. [default: 1, or that of a saved memory]"
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of updates. [default: until nothing moves]")] = None,
     separation: Annotated[
-        str | None, typer.Option(help="softmax, softmax1, sparsemax, entmax, normmax or top1. [default: softmax]")
+        str | None,
+        typer.Option(
+            help="softmax, softmax1, sparsemax, entmax, normmax or top1. [default: softmax, or that of a saved memory]"
+        ),
     ] = None,
     mask: Annotated[
         Path | None, typer.Option(help="A .npy file of bool, (N,) or (L, N): True for patterns that take part.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Show this many of the heaviest patterns.")] = 3,
+    top: Annotated[int, typer.Option(help="Show this many of the heaviest patterns.")] = 3,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the recovered patterns: images where images came in, else .npy.")
     ] = None,
@@ -142,6 +152,8 @@ def retrieve(
     from hopfield.datasets.stored import Stored, load_mask, load_queries, load_stored
     from hopfield.memory.associative import AssociativeMemory
 
+    if top < 1:
+        raise HopfieldError(f"--top must be at least 1, got {top}")
     if patterns.suffix == ".safetensors":
         memory = AssociativeMemory.load(patterns)
         stored = Stored.of_arrays(memory.patterns)
@@ -161,8 +173,8 @@ def retrieve(
     rows = _rows(found, names, stored.names, weights, indices)
     if out is not None:
         folder = _folder(out)
-        for row, state in zip(rows, found.state, strict=True):
-            row["file"] = str(stored.write(folder, str(row["query"]), state))
+        for number, (row, state) in enumerate(zip(rows, found.state, strict=True)):
+            row["file"] = str(stored.write(folder, f"{number}-{Path(row['query']).stem}", state))
     if as_json:
         typer.echo(json.dumps({"patterns": len(memory), "size": stored.patterns.shape[1], "queries": rows}, indent=2))
     else:
@@ -195,7 +207,10 @@ def _print_table(rows: list[dict[str, Any]], shape: tuple[int, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{shape[0]} queries of size {shape[1]}", caption="k: patterns that carry 90 % of the weight")
+    table = Table(
+        title=f"{shape[0]} {'query' if shape[0] == 1 else 'queries'} of size {shape[1]}",
+        caption="k: patterns that carry 90 % of the weight",
+    )
     table.add_column("query", overflow="fold")
     table.add_column("retrieved (weight)", overflow="fold")
     for column in ("k", "energy", "steps", "converged"):
@@ -220,7 +235,11 @@ def capacity(
     radius: Annotated[float, typer.Option(help="K, where the patterns lie on the sphere of radius K √(d-1).")] = 3.0,
     failure: Annotated[float, typer.Option(help="Probability with which the bound may fail.")] = 0.001,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Also find the largest number really stored, over dimensions.")
+        bool,
+        typer.Option(
+            "--measure",
+            help="Also find the largest number really stored, over dimensions (definition 1, in half a minute or a few).",
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the curve as capacity.png and capacity.json.")] = None,
     seed: Seed = 0,

@@ -220,10 +220,10 @@ def contracting(separation, g, lead=()):
     """A memory whose retrievals contract, none of whose weights is about to vanish or appear."""
     for _ in range(200):
         query, patterns, bias = normal(g, *lead, 2, 2), 0.8 * normal(g, 4, 2), 0.3 * normal(g, 4)
-        beta = torch.full((2, 1), uniform(g, 0.5, 0.9)).double()
+        beta = torch.full((2, 1), uniform(g, 0.3, 0.6)).double()
         options = {"beta": beta, "bias": bias, "separation": separation}
         found = retrieve(query, patterns, tol=1e-13, **options)
-        if bool(found.converged.all()) and int(found.steps.max()) < 100:
+        if bool(found.converged.all()) and int(found.steps.max()) < 40:
             scores = beta * (found.state @ patterns.T + bias)
             if smooth(separation, scores):
                 return query, patterns, beta, bias
@@ -240,7 +240,7 @@ def test_the_implicit_gradient_passes_gradcheck(separation, way):
 
     leaves = [tensor.requires_grad_() for tensor in (patterns, beta, bias)]
     with computing(way):
-        assert torch.autograd.gradcheck(state, leaves, fast_mode=True, nondet_tol=1e-12)
+        assert torch.autograd.gradcheck(state, leaves, fast_mode=True, check_undefined_grad=False)
 
 
 @each_separation
@@ -253,7 +253,7 @@ def test_the_implicit_gradient_is_that_of_many_updates(separation, seed):
     values = normal(g, 4, 3)
     implicit = retrieve(query, patterns, values, tol=1e-13, adjoint_tol=1e-12, **options)
     # from there, for the state has no part in it; all steps kept
-    unrolled = retrieve(implicit.state.detach(), patterns, values, steps=60, trajectory=True, **options)
+    unrolled = retrieve(implicit.state.detach(), patterns, values, steps=30, trajectory=True, **options)
     for name in ("state", "values", "energy"):
         found = gradients(getattr(implicit, name), leaves), gradients(getattr(unrolled, name), leaves)
         for one, other in zip(*found, strict=True):

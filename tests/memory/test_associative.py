@@ -1,200 +1,378 @@
-"""The memory as users meet it: what it stores, what comes back, and what it refuses."""
+"""`AssociativeMemory`: the core's functions with everything remembered, and what may be stored."""
+
+import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-import hopfield
-from hopfield import AssociativeMemory, HopfieldError
-from tests.core.catalogue import close, each_separation, generator, normal
+from hopfield import AssociativeMemory, energy, retrieve
+from hopfield.errors import HopfieldError
+from hopfield.separation import Entmax, Softmax
+from tests.core.catalogue import close, each_separation, examples, generator, integer, normal, yes
 
-seeds = st.integers(0, 2**31)
+NAN, INF = math.nan, math.inf
 
 
-def made(g: torch.Generator, count: int = 9, size: int = 4, **settings) -> AssociativeMemory:
-    return AssociativeMemory(normal(g, count, size), **settings)
+def memory(g, count=6, size=4, **options):
+    return AssociativeMemory(normal(g, count, size), **options)
+
+
+def full_memory(g, count=6, **options):
+    """With values and biases."""
+    return memory(g, count, values=normal(g, count, 2), bias=normal(g, count), beta=1.5, **options)
+
+
+def contents(memory):
+    return [memory.patterns, memory.values, memory.bias]
+
+
+def same(one, other):
+    for left, right in zip(contents(one), contents(other), strict=True):
+        assert (left is None) == (right is None)
+        if left is not None:
+            assert left.dtype == right.dtype
+            assert torch.equal(left, right)
+
+
+# ------------------------------------------------------------------------------------------------------------ retrieval
 
 
 @each_separation
-@given(seed=seeds)
-def test_it_is_the_functions_with_batches_of_any_shape(separation, seed):
+@pytest.mark.parametrize("steps", [2, None])
+def test_it_retrieves_as_the_core_does(separation, steps):
+    g = generator(0)
+    store = full_memory(g, separation=separation)
+    query = normal(g, 5, 4)
+    found = store.retrieve(query, steps=steps, tol=1e-4, max_steps=50, trajectory=True)
+    expected = retrieve(
+        query,
+        store.patterns,
+        store.values,
+        beta=1.5,
+        bias=store.bias,
+        separation=separation,
+        steps=steps,
+        tol=1e-4,
+        max_steps=50,
+        trajectory=True,
+    )
+    for name in ("state", "values", "energy", "trajectory"):
+        close(getattr(found, name), getattr(expected, name))
+    assert torch.equal(found.steps, expected.steps)
+    assert torch.equal(found.converged, expected.converged)
+    states = normal(g, 3, 4)
+    close(store.energy(states), energy(states, store.patterns, beta=1.5, bias=store.bias, separation=separation))
+
+
+@examples(10)
+def test_queries_of_any_leading_dimensions(seed):
     g = generator(seed)
-    patterns, values, bias = normal(g, 9, 4), normal(g, 9, 2), 0.1 * normal(g, 9)
-    memory = AssociativeMemory(patterns, values=values, bias=bias, beta=1.5, separation=separation)
-    query = normal(g, 2, 3, 4)
-    options = {"beta": 1.5, "bias": bias, "separation": separation}
-    found = memory.retrieve(query, steps=2)
-    expected = hopfield.retrieve(query, patterns, values, steps=2, **options)
-    close(found.state, expected.state)
+    store = full_memory(g)
+    lead = tuple(integer(g, 0 if yes(g, chance=0.1) else 1, 3) for _ in range(integer(g, 0, 3)))
+    query = normal(g, *lead, 4)
+    found = store.retrieve(query, trajectory=True)
+    assert found.state.shape == (*lead, 4)
+    assert found.values.shape == (*lead, 2)
+    assert found.steps.shape == found.converged.shape == found.energy.shape == found.support().shape == lead
+    assert found.top(3)[0].shape == found.top(3)[1].shape == (*lead, 3)
+    assert found.trajectory.shape[1:] == (*lead, 4)
+    assert store.energy(query).shape == lead
+    flat = store.retrieve(query.reshape(-1, 4), trajectory=True)
+    close(found.state.reshape(-1, 4), flat.state)
+    close(found.energy.reshape(-1), flat.energy)
+    close(found.trajectory.reshape(len(found.trajectory), -1, 4), flat.trajectory)
+    close(found.top(3)[0].reshape(-1, 3), flat.top(3)[0])
+
+
+def test_a_stored_pattern_comes_back():
+    patterns = torch.nn.functional.normalize(normal(generator(1), 20, 32), dim=-1)
+    labels = torch.eye(20).double()
+    store = AssociativeMemory(patterns, values=labels, beta=64.0)
+    found = store.retrieve(patterns + 0.05 * normal(generator(2), 20, 32))
+    assert bool(found.converged.all())
+    assert torch.equal(found.values.argmax(-1), torch.arange(20))
+    assert torch.equal(found.top(1)[1].squeeze(-1), torch.arange(20))
+    torch.testing.assert_close(found.state, patterns, rtol=0, atol=1e-6)
+
+
+def test_queries_are_converted():
+    store = AssociativeMemory(torch.eye(3).double())
+    assert store.retrieve(torch.tensor([1, 0, 0])).state.dtype == torch.float64
+    assert store.retrieve(torch.tensor([1.0, 0, 0], dtype=torch.float16)).state.dtype == torch.float64
+    half = AssociativeMemory(torch.eye(3).half())
+    assert half.retrieve(torch.eye(3).double(), steps=1).state.dtype == torch.float16
+    assert half.energy(torch.eye(3).double()).dtype == torch.float32
+
+
+@examples(20)
+def test_a_masked_pattern_is_a_removed_pattern(seed):
+    g = generator(seed)
+    store, query, mask = full_memory(g), normal(g, 2, 3, 4), yes(g, 6)
+    without = AssociativeMemory(store.patterns[mask], values=store.values[mask], bias=store.bias[mask], beta=1.5)
+    found, expected = store.retrieve(query, mask=mask), without.retrieve(query)
     close(found.values, expected.values)
     close(found.energy, expected.energy)
-    close(memory.energy(query), hopfield.energy(query, patterns, **options))
-    assert torch.equal(found.steps, torch.full((2, 3), 2))
-    weights, indices = found.top(3)
-    assert weights.shape == indices.shape == (2, 3, 3)
-    assert found.support().shape == (2, 3)
-    one = memory.retrieve(query[1, 2], steps=2)
-    assert one.state.shape == (4,)
-    assert one.steps.shape == one.converged.shape == one.energy.shape == ()
-    close(one.state, found.state[1, 2])
+    assert torch.equal(found.steps, expected.steps)
+    for shape in ((6,), (1, 6), (3, 6), (2, 1, 6), (2, 3, 6), (1, 3, 1), (2, 3, 1), (1,)):
+        each = yes(g, *shape)
+        found = store.retrieve(query, mask=each, steps=3)
+        rows = each.expand(2, 3, 6)
+        for at in ((0, 0), (0, 2), (1, 1)):
+            close(found.values[at], store.retrieve(query[at], mask=rows[at], steps=3).values)
+    if bool(mask.any()):
+        assert bool(mask[store.retrieve(query, mask=mask).top(1)[1]].all())
 
 
-def test_no_queries_and_no_patterns():
-    g = generator(0)
-    assert made(g).retrieve(torch.zeros(0, 4).double()).state.shape == (0, 4)
-    empty = AssociativeMemory(torch.zeros(0, 4), values=torch.zeros(0, 2))
-    found = empty.retrieve(torch.ones(3, 4))
-    assert torch.equal(found.state, torch.zeros(3, 4))
-    assert torch.equal(found.values, torch.zeros(3, 2))
-    assert found.converged.all()
-    assert torch.isfinite(found.energy).all()
-    assert torch.equal(found.support(), torch.zeros(3, dtype=torch.int64))
+def test_an_empty_memory():
+    store = AssociativeMemory(torch.zeros(0, 3), values=torch.zeros(0, 2), bias=torch.zeros(0))
+    assert len(store) == 0
+    found = store.retrieve(torch.ones(2, 3))
+    assert found.state.tolist() == [[0.0] * 3] * 2
+    assert found.values.tolist() == [[0.0] * 2] * 2
+    assert found.support().tolist() == [0, 0]
+    for shape in ((0,), (2, 0), (1, 1)):
+        masked = store.retrieve(torch.ones(2, 3), mask=torch.ones(shape, dtype=torch.bool))
+        assert masked.state.tolist() == [[0.0] * 3] * 2
+    assert store.energy(torch.ones(2, 3)).tolist() == [1.5, 1.5]
+    store.add(torch.ones(3), values=torch.ones(2), bias=torch.tensor(0.5))
+    assert len(store) == 1
+    assert store.retrieve(torch.ones(3)).state.tolist() == [1.0] * 3
 
 
-def test_stored_patterns_come_back():
-    g = generator(1)
-    memory = AssociativeMemory(normal(g, 50, 64).float(), beta=4.0)
-    found = memory.retrieve(memory.patterns + 0.2 * normal(g, 50, 64).float())
-    assert found.converged.all()
-    assert torch.equal(found.top(1)[1].flatten(), torch.arange(50))
-    assert torch.equal(found.support(), torch.ones(50, dtype=torch.int64))
+def test_patterns_can_be_learned():
+    patterns = normal(generator(3), 5, 3).requires_grad_()
+    beta = torch.tensor(0.5).double().requires_grad_()
+    store = AssociativeMemory(patterns, beta=beta)
+    for steps in (2, None):
+        state = store.retrieve(torch.zeros(2, 3), steps=steps).state
+        gradients = torch.autograd.grad(state.square().sum() + store.energy(state.detach()).sum(), [patterns, beta])
+        assert all(bool(part.isfinite().all()) and bool((part != 0).any()) for part in gradients)
 
 
-def test_queries_take_the_patterns_data_type():
-    memory = AssociativeMemory(torch.randn(5, 4, dtype=torch.float64))
-    assert memory.retrieve(torch.randn(2, 4)).state.dtype == torch.float64
-    assert memory.to(torch.bfloat16).retrieve(torch.randn(2, 4)).state.dtype == torch.bfloat16
-    assert memory.patterns.dtype == torch.float64
+def test_what_it_says_of_itself():
+    store = memory(generator(4), separation="entmax", beta=torch.tensor([2.5]))
+    assert repr(store) == (
+        "AssociativeMemory(6 patterns of size 4, beta=2.5, separation=Entmax(alpha=1.5), float64 on cpu)"
+    )
+    assert len(store) == 6
+    assert store.separation == Entmax()
+    assert store.beta.shape == ()
+    assert AssociativeMemory(torch.zeros(2, 3)).separation == Softmax()
 
 
-@given(seed=seeds)
-def test_a_mask_is_a_deletion(seed):
+def test_to_another_type():
+    store = full_memory(generator(5), separation="sparsemax")
+    moved = store.to(torch.float32)
+    assert [part.dtype for part in contents(moved)] == [torch.float32] * 3
+    assert (moved.beta, moved.separation) == (store.beta, store.separation)
+    assert store.patterns.dtype == torch.float64
+    same(store.to("cpu"), store)
+    with pytest.raises(HopfieldError, match=r"patterns must be of a floating-point dtype, got torch\.int64"):
+        store.to(torch.int64)
+
+
+# ---------------------------------------------------------------------------------------------------------- adding
+
+
+@examples(20)
+def test_adding_is_storing_from_the_start(seed):
     g = generator(seed)
-    memory = made(g, beta=2.0)
-    mask = torch.rand(9, generator=g) < 0.6
-    query = normal(g, 2, 3, 4)
-    kept = AssociativeMemory(memory.patterns[mask], beta=2.0)
-    close(memory.retrieve(query, mask=mask).state, kept.retrieve(query).state)
-    each = torch.rand(2, 1, 9, generator=g) < 0.6
-    found = memory.retrieve(query, mask=each, steps=3).state
-    for row in range(2):
-        close(found[row], memory.retrieve(query[row], mask=each[row, 0], steps=3).state)
+    whole = full_memory(g, 7)
+    first = integer(g, 0, 7)
+    grown = AssociativeMemory(whole.patterns[:first], values=whole.values[:first], bias=whole.bias[:first], beta=1.5)
+    if yes(g):
+        grown.add(whole.patterns[first:], values=whole.values[first:], bias=whole.bias[first:])
+    else:
+        for row in range(first, 7):
+            grown.add(whole.patterns[row], values=whole.values[row], bias=whole.bias[row])
+    same(grown, whole)
 
 
-@given(seed=seeds)
-def test_add_and_remove_are_storing_from_the_start(seed):
-    g = generator(seed)
-    patterns, values, bias = normal(g, 8, 4), normal(g, 8, 2), normal(g, 8)
-    memory = AssociativeMemory(patterns[:5], values=values[:5], bias=bias[:5])
-    memory.add(patterns[5:7], values=values[5:7], bias=bias[5:7])
-    memory.add(patterns[7], values=values[7], bias=bias[7])
-    assert len(memory) == 8
-    for stored, whole in ((memory.patterns, patterns), (memory.values, values), (memory.bias, bias)):
-        assert torch.equal(stored, whole)
-    memory.remove([0, -1])
-    memory.remove(torch.tensor([2]))
-    memory.remove(0)
-    rest = [2, 4, 5, 6]
-    for stored, whole in ((memory.patterns, patterns), (memory.values, values), (memory.bias, bias)):
-        assert torch.equal(stored, whole[rest])
-    memory.remove([])
-    assert len(memory) == 4
+def test_what_is_added_takes_the_type_of_the_memory():
+    store = AssociativeMemory(torch.zeros(1, 2), values=torch.zeros(1, 1).half(), bias=torch.zeros(1).double())
+    store.add(torch.ones(2, 2).double(), values=torch.ones(2, 1), bias=torch.ones(2))
+    assert [part.dtype for part in contents(store)] == [torch.float32, torch.float16, torch.float64]
+    store.add(torch.ones(2), values=torch.ones(1, 1), bias=torch.ones(1))
+    assert len(store) == 4
 
 
-def test_repr_says_what_it_is():
-    memory = AssociativeMemory(torch.zeros(3, 2), beta=0.5, separation="sparsemax")
-    assert repr(memory) == "AssociativeMemory(3 patterns of size 2, beta=0.5, separation=Sparsemax(), float32 on cpu)"
+FULL = {"values": torch.zeros(2, 2), "bias": torch.zeros(2)}
+WRONG_ADDITIONS = [
+    ([1.0], FULL, r"patterns must be a tensor \(N, size\), got list; use torch.as_tensor"),
+    (torch.zeros(2, 5), FULL, r"the memory stores patterns of size 4, got size 5 \(shape \(2, 5\)\)"),
+    (torch.zeros(5), FULL, r"the memory stores patterns of size 4, got size 5 \(shape \(1, 5\)\)"),
+    (torch.zeros(2, 2, 4), FULL, r"patterns must be of shape \(N, size\), one row per pattern; got \(2, 2, 4\)"),
+    (torch.zeros(2, 4).long(), FULL, "patterns must be of a floating-point dtype, got torch.int64"),
+    (torch.full((2, 4), NAN), FULL, "patterns must be finite; 2 of 2 rows have NaN or infinity, the first at index 0"),
+    (torch.zeros(2, 4), {"bias": FULL["bias"]}, "the memory has values: pass values= for the new patterns as well"),
+    (torch.zeros(2, 4), {"values": FULL["values"]}, "the memory has bias: pass bias= for the new patterns as well"),
+    (torch.zeros(2, 4), FULL | {"values": torch.zeros(3, 2)}, r"values must be of shape \(2, size\), .* got \(3, 2\)"),
+    (torch.zeros(2, 4), FULL | {"values": torch.zeros(2, 3)}, r"stores values of size 2, got shape \(2, 3\)"),
+    (torch.zeros(2, 4), FULL | {"values": [[0.0]]}, r"values must be a tensor \(2, size\), got list"),
+    (torch.zeros(2, 4), FULL | {"values": torch.full((2, 2), INF)}, "values must be finite; 2 of 2 rows"),
+    (torch.zeros(2, 4), FULL | {"bias": torch.zeros(3)}, r"bias must be a tensor of shape \(2,\), .* got \(3,\)"),
+    (torch.zeros(2, 4), FULL | {"bias": torch.full((2,), -INF)}, "bias must be finite; to leave a pattern out, remove"),
+    (torch.zeros(4), {"values": [0.0], "bias": torch.zeros(1)}, r"values must be a tensor \(1, size\), got list"),
+    (torch.zeros(4), {"values": torch.zeros(2), "bias": 0.5}, r"bias must be a tensor of shape \(1,\), .* got float"),
+    (torch.zeros(4), {"values": torch.zeros(2), "bias": torch.zeros(2)}, r"bias must be .* shape \(1,\), .* \(2,\)"),
+]
 
 
-NAN = torch.tensor([[0.0, 1.0], [float("nan"), 0.0], [0.0, float("inf")]])
+@pytest.mark.parametrize(("patterns", "options", "text"), WRONG_ADDITIONS)
+def test_what_cannot_be_added_changes_nothing(patterns, options, text):
+    store, untouched = full_memory(generator(6)), full_memory(generator(6))
+    with pytest.raises(HopfieldError, match=text):
+        store.add(patterns, **options)
+    same(store, untouched)
+
+
+@pytest.mark.parametrize("name", ["values", "bias"])
+def test_what_the_memory_does_not_have_cannot_be_added(name):
+    store = memory(generator(7))
+    with pytest.raises(HopfieldError, match=f"the memory has no {name}, but {name} came with the new patterns"):
+        store.add(torch.zeros(2, 4), **{name: FULL[name]})
+    assert len(store) == 6
+
+
+# ------------------------------------------------------------------------------------------------------------- removing
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings", "text"),
+    ("indices", "left"),
     [
-        ((NAN,), {}, "patterns must be finite; 2 of 3 rows have NaN or infinity, the first at index 1"),
-        ((torch.zeros(3),), {}, r"patterns must be of shape \(N, size\), one row per pattern; got \(3,\)"),
-        ((torch.zeros(3, 2, dtype=torch.int64),), {}, "floating-point dtype, got torch.int64; use patterns.float"),
-        (([[0.0]],), {}, r"patterns must be a tensor \(N, size\), got list; use torch.as_tensor"),
-        ((torch.zeros(3, 2),), {"values": torch.zeros(2, 2)}, r"values must be of shape \(3, size\)"),
-        ((torch.zeros(3, 2),), {"bias": torch.zeros(2)}, r"bias must be a tensor of shape \(3,\), one per pattern"),
-        ((torch.zeros(3, 2),), {"bias": torch.full((3,), -torch.inf)}, "bias must be finite"),
-        ((torch.zeros(3, 2),), {"beta": 0.0}, "beta must be a finite number above 0"),
-        ((torch.zeros(3, 2),), {"beta": float("nan")}, "beta must be a finite number above 0"),
-        ((torch.zeros(3, 2),), {"beta": -1}, "beta must be a finite number above 0"),
-        ((torch.zeros(3, 2),), {"beta": torch.ones(3)}, r"one beta, got a tensor of shape \(3,\)"),
-        ((torch.zeros(3, 2),), {"separation": "softmux"}, "unknown separation 'softmux'; expected one of softmax,"),
+        (0, [1, 2, 3, 4, 5]),
+        (-1, [0, 1, 2, 3, 4]),
+        ([], [0, 1, 2, 3, 4, 5]),
+        ([1, 1, -5], [0, 2, 3, 4, 5]),
+        (range(2, 5), [0, 1, 5]),
+        ({3, 5}, [0, 1, 2, 4]),
+        ((i for i in (0, 2)), [1, 3, 4, 5]),
+        (torch.tensor(2), [0, 1, 3, 4, 5]),
+        (torch.tensor([4, 0], dtype=torch.int32), [1, 2, 3, 5]),
+        (torch.arange(6), []),
+        (torch.tensor([1, 2]).numpy(), [0, 3, 4, 5]),
+        (torch.tensor([], dtype=torch.int64), [0, 1, 2, 3, 4, 5]),
     ],
 )
-def test_bad_memories_are_refused(arguments, settings, text):
-    with pytest.raises(HopfieldError, match=text):
-        AssociativeMemory(*arguments, **settings)
-
-
-@pytest.mark.parametrize(
-    ("query", "options", "text"),
-    [
-        (torch.zeros(2, 5), {}, r"query must be \(\*batch, 4\) to match the stored patterns, got shape \(2, 5\)"),
-        (torch.zeros(()), {}, r"query must be \(\*batch, 4\)"),
-        ([0.0] * 4, {}, "query must be a tensor"),
-        (torch.full((4,), torch.nan), {}, "query has entries that are not finite"),
-        (torch.zeros(2, 4), {"steps": 0}, "steps must be an integer of at least 1, got 0"),
-        (torch.zeros(2, 4), {"max_steps": 0}, "max_steps must be an integer of at least 1"),
-        (torch.zeros(2, 4), {"tol": 0.0}, "tol must be above 0"),
-        (
-            torch.zeros(2, 4),
-            {"mask": torch.ones(8, dtype=torch.bool)},
-            r"mask must be bool and broadcast to .*\(2, 9\)",
-        ),
-        (torch.zeros(2, 4), {"mask": torch.ones(9)}, "mask must be bool"),
-    ],
-)
-def test_bad_queries_are_refused(query, options, text):
-    with pytest.raises(HopfieldError, match=text):
-        made(generator(0)).retrieve(query, **options)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        ((torch.zeros(2, 5),), "stores patterns of size 4, got size 5"),
-        ((torch.full((2, 4), torch.nan),), "patterns must be finite"),
-        ((torch.zeros(2, 4), torch.zeros(2, 2)), "has no values, but values came"),
-    ],
-)
-def test_bad_additions_change_nothing(arguments, text):
-    memory = made(generator(0))
-    with pytest.raises(HopfieldError, match=text):
-        memory.add(arguments[0], values=arguments[1] if len(arguments) > 1 else None)
-    assert len(memory) == 9
-    labelled = AssociativeMemory(torch.zeros(3, 4), values=torch.zeros(3, 2))
-    with pytest.raises(HopfieldError, match="pass values= for the new patterns"):
-        labelled.add(torch.zeros(1, 4))
-    with pytest.raises(HopfieldError, match="stores values of size 2"):
-        labelled.add(torch.zeros(1, 4), values=torch.zeros(1, 3))
-    assert len(labelled) == 3
+def test_removing(indices, left):
+    store, before = full_memory(generator(8)), full_memory(generator(8))
+    store.remove(indices)
+    assert len(store) == len(left)
+    for kept, all_of_it in zip(contents(store), contents(before), strict=True):
+        assert torch.equal(kept, all_of_it[left])
 
 
 @pytest.mark.parametrize(
     ("indices", "text"),
     [
-        (9, "index 9 is outside the memory of 9 patterns"),
-        ([0, -10], "index -10 is outside"),
-        (0.5, "integer indices"),
-        (torch.ones(9, dtype=torch.bool), "for a mask use"),
+        (6, "index 6 is outside the memory of 6 patterns"),
+        ([0, -7], "index -7 is outside the memory of 6 patterns"),
+        (torch.tensor(9), "index 9 is outside the memory of 6 patterns"),
+        (1.5, r"remove needs integer indices, got torch.float32 of shape \(\)"),
+        ([0.0], r"remove needs integer indices, got torch.float32 of shape \(1,\)"),
+        (
+            torch.ones(6, dtype=torch.bool),
+            r"got torch.bool of shape \(6,\); for a mask use mask.nonzero\(\)",
+        ),
+        (True, "remove needs integer indices, got torch.bool"),
+        ([[0], [1]], r"remove needs integer indices, got torch.int64 of shape \(2, 1\)"),
+        ("first", "remove needs integer indices, got 'first'"),
+        (["first"], r"remove needs integer indices, got \['first'\]"),
+        (None, "remove needs integer indices, got None"),
+        (torch.zeros(0), r"remove needs integer indices, got torch.float32 of shape \(0,\)"),
     ],
 )
-def test_bad_removals_change_nothing(indices, text):
-    memory = made(generator(0))
+def test_what_cannot_be_removed_changes_nothing(indices, text):
+    store, untouched = full_memory(generator(9)), full_memory(generator(9))
     with pytest.raises(HopfieldError, match=text):
-        memory.remove(indices)
-    assert len(memory) == 9
+        store.remove(indices)
+    same(store, untouched)
 
 
-def test_top_and_support_refuse_what_makes_no_sense():
-    found = made(generator(0)).retrieve(torch.zeros(2, 4))
-    with pytest.raises(HopfieldError, match=r"between 1 and the number of patterns, 9; got 10"):
-        found.top(10)
-    with pytest.raises(HopfieldError, match=r"mass must lie in \(0, 1\], got 0"):
-        found.support(0)
+def test_a_removed_pattern_was_never_there():
+    g = generator(10)
+    store, query = full_memory(g), normal(g, 3, 4)
+    without = AssociativeMemory(store.patterns[1:], values=store.values[1:], bias=store.bias[1:], beta=1.5)
+    store.remove(0)
+    close(store.retrieve(query).values, without.retrieve(query).values)
+    close(store.energy(query), without.energy(query))
+
+
+# --------------------------------------------------------------------------------------------------------------- errors
+
+X = torch.zeros(3, 2)
+WITH_NAN = torch.tensor([[0.0, 0.0], [0.0, 0.0], [NAN, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "options", "text"),
+    [
+        ([[0.0]], {}, r"patterns must be a tensor \(N, size\), got list; use torch.as_tensor"),
+        (X[0], {}, r"patterns must be of shape \(N, size\), one row per pattern; got \(2,\)"),
+        (X[None], {}, r"patterns must be of shape \(N, size\), one row per pattern; got \(1, 3, 2\)"),
+        (X.long(), {}, "patterns must be of a floating-point dtype, got torch.int64; use patterns.float"),
+        (
+            WITH_NAN,
+            {},
+            "patterns must be finite; 1 of 3 rows have NaN or infinity, the first at index 2; drop or repair",
+        ),
+        (X - INF, {}, "patterns must be finite; 3 of 3 rows have NaN or infinity, the first at index 0"),
+        (X, {"values": X[:2]}, r"values must be of shape \(3, size\), one row per pattern; got \(2, 2\)"),
+        (X, {"values": X[:, 0]}, r"values must be of shape \(3, size\), one row per pattern; got \(3,\)"),
+        (X, {"values": X.long()}, "values must be of a floating-point dtype, got torch.int64; use values.float"),
+        (X, {"values": WITH_NAN}, "values must be finite; 1 of 3 rows"),
+        (X, {"bias": torch.zeros(2)}, r"bias must be a tensor of shape \(3,\), one per pattern; got \(2,\)"),
+        (X, {"bias": X}, r"bias must be a tensor of shape \(3,\), one per pattern; got \(3, 2\)"),
+        (X, {"bias": 0.0}, r"bias must be a tensor of shape \(3,\), one per pattern; got float"),
+        (X, {"bias": WITH_NAN[:, 0]}, "bias must be finite; to leave a pattern out, remove it"),
+        (X, {"beta": 0.0}, "beta must be a finite number above 0 or a tensor of such, got 0.0"),
+        (X, {"beta": torch.tensor(-1.0)}, "beta must be finite and above 0 everywhere, got a tensor with -1.0"),
+        (
+            X,
+            {"beta": torch.ones(3, 1)},
+            r"one beta, got a tensor of shape \(3, 1\); for one per query use hopfield.ret",
+        ),
+        (X, {"separation": "hard"}, "unknown separation 'hard'; expected one of softmax"),
+    ],
+)
+def test_errors_of_construction(patterns, options, text):
+    with pytest.raises(HopfieldError, match=text):
+        AssociativeMemory(patterns, **options)
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ([0.0, 0.0], r"query must be a tensor \(\*batch, d\), got list; use torch.as_tensor"),
+        (torch.zeros(()), r"query must be \(\*batch, 2\) to match the stored patterns, got shape \(\)"),
+        (torch.zeros(2, 3), r"query must be \(\*batch, 2\) to match the stored patterns, got shape \(2, 3\)"),
+        (torch.tensor([0.0, NAN]), r"query has entries that are not finite \(NaN or infinity\); replace them first"),
+        (torch.tensor([0.0, INF]), "query has entries that are not finite"),
+    ],
+)
+def test_errors_of_queries(query, text):
+    store = AssociativeMemory(X)
+    for function in (store.retrieve, store.energy):
+        with pytest.raises(HopfieldError, match=text):
+            function(query)
+
+
+@pytest.mark.parametrize(
+    ("mask", "text"),
+    [
+        (torch.ones(4, dtype=torch.bool), r"= \(2, 3\), True for .* take part; got torch.bool of shape \(4,\)"),
+        (torch.ones(3, 3, dtype=torch.bool), r"broadcast to \(\*batch, N\) = \(2, 3\), .* of shape \(3, 3\)"),
+        (torch.ones(1, 2, 3, dtype=torch.bool), r"broadcast to \(\*batch, N\) = \(2, 3\), .* of shape \(1, 2, 3\)"),
+        (torch.tensor(True), r"mask must be bool and broadcast to .* got torch.bool of shape \(\)"),
+        (torch.ones(3), r"mask must be bool and broadcast to .* got torch.float32 of shape \(3,\)"),
+        ([True, False, True], "mask must be a tensor .* got list"),
+    ],
+)
+def test_errors_of_masks(mask, text):
+    with pytest.raises(HopfieldError, match=text):
+        AssociativeMemory(X).retrieve(torch.zeros(2, 2), mask=mask)
+
+
+def test_errors_of_the_core_come_through():
+    with pytest.raises(HopfieldError, match="steps must be an integer of at least 1, got 0"):
+        AssociativeMemory(X).retrieve(X, steps=0)

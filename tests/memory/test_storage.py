@@ -1,162 +1,321 @@
-"""Files of memories: what was saved comes back, and what is wrong is refused with the old file intact."""
+"""Memories as files: what goes in comes out, damage is refused, a failure changes nothing."""
 
 import json
+import os
+import stat
+from dataclasses import dataclass
 
 import pytest
+import safetensors.torch
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
 
-from hopfield import AssociativeMemory, HopfieldError
+from hopfield import AssociativeMemory
+from hopfield.errors import HopfieldError
 from hopfield.memory import storage
-from hopfield.separation import Entmax, Normmax, Separation, Softmax, Softmax1, Sparsemax, TopK
-
-SEPARATIONS = [Softmax(), Softmax1(), Sparsemax(), Entmax(), Entmax(1.3), Normmax(4.0), TopK(3)]
-
-
-def memory_of(seed: int = 0, **settings) -> AssociativeMemory:
-    generator = torch.Generator().manual_seed(seed)
-    return AssociativeMemory(torch.randn(7, 5, generator=generator), **settings)
+from hopfield.separation import Entmax, Softmax
+from tests.core.catalogue import SEPARATIONS, Sharper, examples, generator, integer, normal
 
 
-def same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
-    if a is None or b is None:
-        return a is b
-    return a.dtype == b.dtype and torch.equal(a, b)
+def example(seed=0, dtype=torch.float32, **options):
+    g = generator(seed)
+    parts = {"values": normal(g, 5, 2).to(dtype), "bias": normal(g, 5).to(dtype), "beta": 0.1 + 1 / 3} | options
+    return AssociativeMemory(normal(g, 5, 3).to(dtype), **parts)
 
 
-@pytest.mark.parametrize("separation", SEPARATIONS, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("full", [False, True])
-def test_round_trip(tmp_path, separation, dtype, full):
-    generator = torch.Generator().manual_seed(1)
-    patterns = torch.randn(7, 5, generator=generator).to(dtype)
-    values = torch.randn(7, 2, generator=generator).to(dtype) if full else None
-    bias = torch.randn(7, generator=generator) if full else None
-    memory = AssociativeMemory(patterns, values=values, bias=bias, beta=0.1 + 0.2, separation=separation)
-    memory.save(tmp_path / "memory.safetensors")
-    back = AssociativeMemory.load(tmp_path / "memory.safetensors")
-    assert same(back.patterns, memory.patterns)
-    assert same(back.values, memory.values)
-    assert same(back.bias, memory.bias)
-    assert back.beta == memory.beta
-    assert back.separation == separation
+def same(one, other):
+    assert (one.beta, one.separation) == (other.beta, other.separation)
+    for name in ("patterns", "values", "bias"):
+        left, right = getattr(one, name), getattr(other, name)
+        assert (left is None) == (right is None)
+        if left is not None:
+            assert left.dtype == right.dtype
+            assert torch.equal(left, right)
 
 
-def test_an_empty_memory_and_a_view_can_be_saved(tmp_path):
-    for patterns in (torch.zeros(0, 5), torch.randn(5, 14)[:, ::2].T, torch.randn(5).expand(3, 5)):
-        AssociativeMemory(patterns).save(tmp_path / "memory.safetensors")
-        assert same(AssociativeMemory.load(tmp_path / "memory.safetensors").patterns, patterns.contiguous())
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
-def test_saving_replaces_the_old_file(tmp_path):
-    memory_of(0).save(tmp_path / "memory.safetensors")
-    memory_of(1).save(tmp_path / "memory.safetensors")
-    assert same(AssociativeMemory.load(tmp_path / "memory.safetensors").patterns, memory_of(1).patterns)
-    assert [path.name for path in tmp_path.iterdir()] == ["memory.safetensors"]
+# ----------------------------------------------------------------------------------------------------------- round trip
 
 
-@pytest.mark.parametrize("interruption", [OSError("disk full"), KeyboardInterrupt()], ids=str)
-def test_a_failure_while_writing_leaves_the_old_file(tmp_path, monkeypatch, interruption):
+@pytest.mark.parametrize("separation", SEPARATIONS[:-1], ids=repr)
+def test_every_separation_function_comes_back(tmp_path, separation):
+    memory = example(separation=separation)
+    memory.save(tmp_path / "memory")
+    same(AssociativeMemory.load(tmp_path / "memory"), memory)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("values", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_part_comes_back(tmp_path, dtype, values, bias):
+    left_out = {name: None for name, kept in (("values", values), ("bias", bias)) if not kept}
+    memory = example(dtype=dtype, **left_out)
+    memory.save(tmp_path / "memory")
+    same(AssociativeMemory.load(tmp_path / "memory"), memory)
+    assert names(tmp_path) == ["memory"]
+
+
+@examples(20)
+def test_every_beta_comes_back(tmp_path_factory, seed):
+    path = tmp_path_factory.mktemp("beta") / "memory"
+    beta = float(torch.exp(20 * normal(generator(seed))))
+    example(beta=beta).save(path)
+    assert AssociativeMemory.load(path).beta == beta
+
+
+def test_unusual_memories_come_back(tmp_path):
+    path = tmp_path / "memory"
+    empty = AssociativeMemory(torch.zeros(0, 3), values=torch.zeros(0, 2))
+    shared = torch.arange(12.0).reshape(4, 3)
+    for memory in (
+        empty,
+        AssociativeMemory(shared, values=shared, bias=shared[:, 0]),
+        AssociativeMemory(shared.mT, values=shared[:3, ::2]),
+        AssociativeMemory(shared.clone().requires_grad_()),
+        AssociativeMemory(shared[0].expand(4, 3), bias=shared[0, :1].expand(4)),
+        AssociativeMemory(torch.tensor([[3.4e38, -1e-45, -0.0]])),
+    ):
+        memory.save(path)
+        same(AssociativeMemory.load(path), memory)
+    AssociativeMemory(shared, beta=torch.tensor(2.5)).save(path)
+    assert AssociativeMemory.load(path).beta == 2.5
+
+
+def test_text_paths_and_older_files(tmp_path):
     path = tmp_path / "memory.safetensors"
-    memory_of(0).save(path)
-    before = path.read_bytes()
-
-    def fail(tensors, filename, metadata):
-        filename.write_bytes(b"half of it")
-        raise interruption
-
-    monkeypatch.setattr(storage, "save_file", fail)
-    expected = HopfieldError if isinstance(interruption, OSError) else KeyboardInterrupt
-    with pytest.raises(expected, match="cannot write the memory to .*disk full" if expected is HopfieldError else None):
-        memory_of(1).save(path)
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    example(1).save(str(path))
+    example(2).save(str(path))
+    same(AssociativeMemory.load(str(path)), example(2))
+    assert names(tmp_path) == ["memory.safetensors"]
 
 
-def test_a_path_that_cannot_be_written_is_refused(tmp_path):
-    with pytest.raises(HopfieldError, match="cannot write the memory to"):
-        memory_of().save(tmp_path / "nowhere" / "memory.safetensors")
+def test_files_are_as_open_to_others_as_any(tmp_path):
+    example().save(tmp_path / "memory")
+    (tmp_path / "other").touch()
+    assert stat.S_IMODE((tmp_path / "memory").stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
 
 
-def test_a_separation_of_ones_own_cannot_be_saved(tmp_path):
-    class Own(Separation):
-        def weights(self, scores):
-            return torch.softmax(scores, -1)
-
-        def potential(self, scores):
-            return torch.logsumexp(scores, -1)
-
-    with pytest.raises(HopfieldError, match="separation function Own"):
-        memory_of(separation=Own()).save(tmp_path / "memory.safetensors")
-    assert not list(tmp_path.iterdir())
+def test_the_file_is_plain_safetensors(tmp_path):
+    example(separation=Entmax(1.3)).save(tmp_path / "memory")
+    with safe_open(tmp_path / "memory", framework="pt") as file:
+        assert sorted(file.keys()) == ["bias", "patterns", "values"]
+        metadata = file.metadata()
+    assert metadata["format"] == "hopfield.AssociativeMemory"
+    assert metadata["version"] == "1"
+    assert json.loads(metadata["beta"]) == 0.1 + 1 / 3
+    assert json.loads(metadata["separation"]) == {"name": "Entmax", "parameters": {"alpha": 1.3}}
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(HopfieldError, match="no memory file at"):
-        AssociativeMemory.load(tmp_path / "memory.safetensors")
+# --------------------------------------------------------------------------------------------------------------- damage
 
 
-@given(share=st.floats(0, 1, exclude_max=True))
-def test_a_truncated_file_is_refused(tmp_path_factory, share):
-    path = tmp_path_factory.mktemp("cut") / "memory.safetensors"
-    memory_of().save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(HopfieldError, match="damaged, truncated or no safetensors file"):
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "memory"
+    example().save(path)
+    return path
+
+
+def test_a_missing_file(tmp_path):
+    for missing in (tmp_path / "nothing", tmp_path, tmp_path / "no" / "folder"):
+        with pytest.raises(HopfieldError, match=f"no memory file at {missing}"):
+            AssociativeMemory.load(missing)
+
+
+@examples(20)
+def test_a_truncated_file(tmp_path_factory, seed):
+    path = tmp_path_factory.mktemp("cut") / "memory"
+    example().save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: integer(generator(seed), 0, len(content) - 1)])
+    with pytest.raises(HopfieldError, match=r"memory is damaged, truncated or no safetensors file: \w+"):
         AssociativeMemory.load(path)
 
 
-def rewrite(path, **changes) -> None:
-    """Save a memory, then change its description."""
-    memory_of().save(path)
-    with safe_open(path, framework="pt") as file:
-        metadata = {**file.metadata(), **changes}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    save_file(tensors, path, metadata={key: value for key, value in metadata.items() if value is not None})
+def test_a_file_with_something_behind_it(path):
+    path.write_bytes(path.read_bytes() + b"\0" * 8)
+    with pytest.raises(HopfieldError, match="is damaged, truncated or no safetensors file"):
+        AssociativeMemory.load(path)
+
+
+def test_a_flipped_length(path):
+    content = bytearray(path.read_bytes())
+    for byte in range(8):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[byte] ^= 1 << bit
+            path.write_bytes(flipped)
+            with pytest.raises(HopfieldError, match="is damaged, truncated or no safetensors file"):
+                AssociativeMemory.load(path)
+
+
+def test_a_flipped_header_is_refused_or_read_as_a_memory(path):
+    """A flip may make another valid file: it has no checksum. Whatever comes of it, nothing but `HopfieldError`."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    refused = 0
+    for byte in range(8, 8 + length):
+        flipped = bytearray(content)
+        flipped[byte] ^= 1 << (byte % 7)
+        path.write_bytes(flipped)
+        try:
+            memory = AssociativeMemory.load(path)
+        except HopfieldError:
+            refused += 1
+        else:
+            assert memory.patterns.shape == (5, 3)
+            assert memory.values.shape == (5, 2), "a part whose name is damaged is not forgotten"
+            assert memory.bias.shape == (5,)
+    assert refused > length / 2
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"not at all", b'{"patterns": [[1.0]]}', b"\x80\x04\x95" * 50])
+def test_no_safetensors_file(path, content):
+    path.write_bytes(content)
+    with pytest.raises(HopfieldError, match=f"{path} is damaged, truncated or no safetensors file"):
+        AssociativeMemory.load(path)
+
+
+GOOD = {"format": storage.FORMAT, "version": "1", "beta": "1.0", "separation": '{"name": "Softmax", "parameters": {}}'}
+FOREIGN = "is a safetensors file but not a memory written by AssociativeMemory.save"
+UNREADABLE = "is damaged: its description of the memory cannot be read"
+
+
+X = torch.zeros(2, 3)
+
+
+def described(**changes):
+    return {key: value for key, value in (GOOD | changes).items() if value is not None}
 
 
 @pytest.mark.parametrize(
-    ("changes", "text"),
+    ("metadata", "text"),
     [
-        ({"format": "something else"}, "not a memory written by AssociativeMemory.save"),
-        ({"version": "2"}, "format version 2, this release reads up to 1; update hopfield"),
-        ({"version": "new"}, "states no format version"),
-        ({"beta": None}, "description of the memory cannot be read"),
-        ({"beta": "1.0 or so"}, "description of the memory cannot be read"),
-        ({"beta": "-1.0"}, "beta must be"),
-        ({"separation": json.dumps({"name": "Softmin", "parameters": {}})}, "description of the memory cannot be read"),
-        ({"separation": json.dumps({"name": "TopK", "parameters": {"n": 3}})}, "description of the memory"),
+        (None, FOREIGN),
+        (described(format=None), FOREIGN),
+        (described(format="pt"), FOREIGN),
+        (described(version="2"), "has format version 2, this release reads up to 1; update hopfield to read it"),
+        (described(version="17"), "has format version 17, this release reads up to 1"),
+        (described(version="one"), "is damaged: it states no format version"),
+        (described(version=""), "is damaged: it states no format version"),
+        (described(version=None), "is damaged: it states no format version"),
+        (described(version="1" * 5000), UNREADABLE),
+        (described(beta=None), UNREADABLE),
+        (described(beta="one"), UNREADABLE),
+        (described(beta="NaN"), "beta must be a finite number above 0 .* got nan"),
+        (described(beta="null"), "beta must be a finite number above 0 .* got None"),
+        (described(beta="-1.0"), "beta must be a finite number above 0 .* got -1.0"),
+        (described(separation=None), UNREADABLE),
+        (described(separation="{}"), UNREADABLE),
+        (described(separation="[1]"), UNREADABLE),
+        (described(separation='{"name": "Sofmax", "parameters": {}}'), UNREADABLE),
+        (described(separation='{"name": "Softmax", "parameters": 1}'), UNREADABLE),
+        (described(separation='{"name": "TopK", "parameters": {"n": 3}}'), UNREADABLE),
+        (described(separation='{"name": "Entmax", "parameters": {"alpha": 0.5}}'), "Entmax: alpha must be .* got 0.5"),
     ],
 )
-def test_a_wrong_description_is_refused(tmp_path, changes, text):
-    path = tmp_path / "memory.safetensors"
-    rewrite(path, **changes)
+def test_foreign_later_and_wrongly_described_files(tmp_path, metadata, text):
+    path = tmp_path / "memory"
+    safetensors.torch.save_file({"patterns": X}, path, metadata=metadata)
     with pytest.raises(HopfieldError, match=text):
         AssociativeMemory.load(path)
 
 
-def test_foreign_files_are_refused(tmp_path):
-    path = tmp_path / "memory.safetensors"
-    save_file({"weight": torch.zeros(3)}, path)
-    with pytest.raises(HopfieldError, match="not a memory written by"):
-        AssociativeMemory.load(path)
-    path.write_text("no safetensors at all")
-    with pytest.raises(HopfieldError, match="damaged, truncated or no safetensors file"):
-        AssociativeMemory.load(path)
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(HopfieldError, match="no memory file at"):
+@pytest.mark.parametrize(
+    ("tensors", "text"),
+    [
+        ({"values": X}, UNREADABLE),
+        ({"patterns": X, "walues": X.clone()}, "is damaged: a memory has no walues"),
+        ({"patterns": X[0]}, r"patterns must be of shape \(N, size\), .* got \(3,\)"),
+        ({"patterns": X.long()}, "patterns must be of a floating-point dtype, got torch.int64"),
+        ({"patterns": X * torch.nan}, "patterns must be finite; 2 of 2 rows"),
+        ({"patterns": X, "values": torch.zeros(3, 3)}, r"values must be of shape \(2, size\)"),
+        ({"patterns": X, "bias": torch.zeros(3)}, r"bias must be a tensor of shape \(2,\)"),
+    ],
+)
+def test_wrong_contents(tmp_path, tensors, text):
+    path = tmp_path / "memory"
+    safetensors.torch.save_file(tensors, path, metadata=GOOD)
+    with pytest.raises(HopfieldError, match=text):
         AssociativeMemory.load(path)
 
 
-def test_patterns_that_are_not_finite_are_refused_when_read(tmp_path):
-    path = tmp_path / "memory.safetensors"
-    memory_of().save(path)
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    save_file({"patterns": torch.tensor([[1.0, float("nan")]])}, path, metadata=metadata)
-    with pytest.raises(HopfieldError, match="patterns must be finite"):
-        AssociativeMemory.load(path)
+def test_what_the_other_cases_vary_is_a_good_file(tmp_path):
+    safetensors.torch.save_file({"patterns": torch.ones(2, 3)}, tmp_path / "memory", metadata=GOOD)
+    same(AssociativeMemory.load(tmp_path / "memory"), AssociativeMemory(torch.ones(2, 3)))
+
+
+# ------------------------------------------------------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("error", [OSError("no space left on device"), SafetensorError("no space left on device")])
+def test_a_failure_half_way_leaves_the_old_file(path, monkeypatch, error):
+    before = path.read_bytes()
+
+    def fail(tensors, target, metadata):
+        target.write_bytes(b"half of it")
+        raise error
+
+    monkeypatch.setattr(storage, "save_file", fail)
+    with pytest.raises(HopfieldError, match=f"cannot write the memory to {path}: no space left on device"):
+        example(1).save(path)
+    assert path.read_bytes() == before
+    assert names(path.parent) == ["memory"]
+    with pytest.raises(HopfieldError, match="cannot write the memory"):
+        example(1).save(path.parent / "new")
+    assert names(path.parent) == ["memory"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_a_failure_at_the_end_leaves_the_old_file(path, monkeypatch, call):
+    before = path.read_bytes()
+
+    def fail(*args):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (type(path), "replace")), fail)
+    with pytest.raises(HopfieldError, match=r"cannot write the memory to .*: the disk is gone"):
+        example(1).save(path)
+    assert path.read_bytes() == before
+    assert names(path.parent) == ["memory"]
+
+
+def test_an_interruption_leaves_no_rubbish(path, monkeypatch):
+    before = path.read_bytes()
+
+    def interrupt(tensors, target, metadata):
+        target.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "save_file", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        example(1).save(path)
+    assert path.read_bytes() == before
+    assert names(path.parent) == ["memory"]
+
+
+def test_places_that_cannot_be_written(path):
+    for target in (path.parent / "no" / "folder" / "memory", path / "below a file", path.parent / ("n" * 300)):
+        with pytest.raises(HopfieldError, match="cannot write the memory to "):
+            example().save(target)
+    (path.parent / "folder").mkdir()
+    with pytest.raises(HopfieldError, match="cannot write the memory to "):
+        example().save(path.parent / "folder")
+    assert names(path.parent) == ["folder", "memory"]
+
+
+@dataclass(frozen=True)
+class Mild(Softmax):
+    """A user's own, by inheritance."""
+
+
+@pytest.mark.parametrize("separation", [Sharper(), Mild()], ids=repr)
+def test_separation_functions_of_users_cannot_be_written(path, separation):
+    before = path.read_bytes()
+    kind = type(separation).__name__
+    with pytest.raises(HopfieldError, match=f"with the separation function {kind}: only those of hopfield.separation"):
+        example(separation=separation).save(path)
+    assert path.read_bytes() == before

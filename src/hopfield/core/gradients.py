@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hopfield.errors import HopfieldError
+
 Update = Callable[..., Tensor]
 """update(state, *parameters) -> next state; parameters may be None."""
 Parameters = tuple[Tensor | None, ...]
@@ -44,9 +46,10 @@ class _Unrolled(torch.autograd.Function):
         return _advance(update, state, parameters, steps)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         state, *parameters = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again: keep everything after all
+            return None, None, *_through_all(ctx, state, tuple(parameters), grads[0])
         wanted = ctx.needs_input_grad[3:]
         totals: list[Tensor | None] = [None] * len(parameters)
 
@@ -72,6 +75,17 @@ class _Unrolled(torch.autograd.Function):
 
         grad = through(state, ctx.steps, _KEPT_STATES, grads[0])
         return None, None, grad, *totals
+
+
+def _through_all(ctx: Any, state: Tensor, parameters: Parameters, grad: Tensor) -> list[Tensor | None]:
+    """The gradients of the updates, themselves differentiable."""
+    result = state
+    for _ in range(ctx.steps):
+        result = ctx.update(result, *parameters)
+    wanted = ctx.needs_input_grad[2:]
+    inputs = [t for t, want in zip((state, *parameters), wanted, strict=True) if want and t is not None]
+    found = iter(torch.autograd.grad(result, inputs, grad, create_graph=True, allow_unused=True))
+    return [next(found) if want else None for want in wanted]
 
 
 def _advance(update: Update, state: Tensor, parameters: Parameters, steps: int) -> Tensor:
@@ -108,8 +122,11 @@ class _FixedPoint(torch.autograd.Function):
         return state.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # the result would lose terms in silence
+            raise HopfieldError(
+                "no second derivatives through a fixed point: differentiate a fixed number of updates (steps=n)"
+            )
         state, *parameters = ctx.saved_tensors
         fixed = tuple(parameters)
         none = (False,) * len(fixed)
@@ -143,8 +160,11 @@ def _conjugate_gradients(apply: Callable[[Tensor], Tensor], target: Tensor, tol:
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum(-1, keepdim=True)
 
+    # squares of tiny gradients would vanish
+    scale = target.abs().amax(-1, keepdim=True)
+    scale = torch.where(scale > 0, scale, 1.0)
+    residual = target / scale
     solution = torch.zeros_like(target)
-    residual = target.clone()
     direction = residual.clone()
     size = dot(residual, residual)
     goal = tol**2 * size
@@ -180,4 +200,4 @@ def _conjugate_gradients(apply: Callable[[Tensor], Tensor], target: Tensor, tol:
             RuntimeWarning,
             stacklevel=2,
         )
-    return solution
+    return solution * scale

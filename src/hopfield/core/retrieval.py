@@ -195,7 +195,7 @@ def _stands(before: Tensor, after: Tensor, tol: float) -> Tensor:
     moved = torch.linalg.vector_norm(after.to(wide) - before.to(wide), dim=-1)
     size = torch.linalg.vector_norm(after.to(wide), dim=-1)
     stands: Tensor = moved <= torch.maximum(rounding * size, torch.full_like(size, tol))
-    return stands
+    return stands & moved.isfinite()
 
 
 def _repeat(task: Task, steps: int, path: list[Tensor] | None) -> Tensor:
@@ -261,7 +261,8 @@ class _Workload:
             """(*batch, L, columns), up to broadcasting, as (B, L, columns) with rows kept as few as they are."""
             if tensor.dim() < 2 or tensor.shape[:-1].numel() == 1:
                 return tensor.reshape(1, 1, columns)
-            return tensor.expand(*task.batch, states, columns).reshape(*size, columns)
+            rows = states if self.shared else tensor.shape[-2]
+            return tensor.expand(*task.batch, rows, columns).reshape(size[0], -1 if self.shared else rows, columns)
 
         def memory(tensor: Tensor) -> Tensor:
             if self.shared:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ from hopfield.errors import HopfieldError
 _SMALL = 1 << 14
 # a memory of at least this many patterns is streamed
 _LARGE_MEMORY = 1 << 11
+# beyond these float32 scores overflow or vanish for patterns of any sensible size
+_BETA = (1e-20, 1e20)
 # and so are score matrices of more entries than this, to bound memory
 _LARGE_SCORES = 1 << 24
 
@@ -50,8 +53,10 @@ def check_beta(beta: float | Tensor) -> float | Tensor:
                     f"beta must be finite and above 0 everywhere, got a tensor with {float(beta[wrong].flatten()[0])}"
                 )
         return beta
-    if not (isinstance(beta, int | float) and 0 < beta < math.inf):
-        raise HopfieldError(f"beta must be a finite number above 0 or a tensor of such, got {beta!r}")
+    if not (isinstance(beta, Real) and _BETA[0] <= beta <= _BETA[1]):
+        raise HopfieldError(
+            f"beta must be a finite number above 0 (from {_BETA[0]:g} to {_BETA[1]:g}) or a tensor of such, got {beta!r}"
+        )
     return float(beta)
 
 

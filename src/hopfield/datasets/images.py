@@ -96,11 +96,11 @@ def load_array(path: str | Path) -> Tensor:
         HopfieldError: a missing or damaged file, one without the suffix .npy, entries that are no real numbers or not
             finite, Python objects (which are never unpickled), another number of dimensions, no patterns or no entries.
     """
-    array = _read_npy(Path(path).expanduser())
+    array = read_npy(Path(path).expanduser())
     if array.ndim not in {1, 2}:
         raise HopfieldError(f"{path} must hold patterns (N, d) or one vector (d,), got shape {array.shape}")
     if array.size == 0:
-        raise HopfieldError(f"{path} holds no patterns: its shape is {array.shape}")
+        raise HopfieldError(f"{path} holds no patterns or queries: its shape is {array.shape}")
     double = array.dtype.kind == "f" and array.dtype.itemsize >= 8
     values = torch.from_numpy(np.array(array, dtype=np.float64 if double else np.float32))
     if wrong := int((~values.isfinite()).sum()):
@@ -250,7 +250,7 @@ def _read_image(path: Path) -> np.ndarray:
 
 
 def _array(path: Path) -> _Source:
-    array = _read_npy(path)
+    array = read_npy(path)
     if array.ndim != 3 or array.size == 0:
         raise HopfieldError(f"{path} must hold images (n, height, width), got shape {array.shape}; reshape it")
     low, high = array.min(), array.max()
@@ -265,7 +265,7 @@ def _array(path: Path) -> _Source:
     return _Source(path.stem, f"images from {path}", _numbered(array), grey)
 
 
-def _read_npy(path: Path) -> np.ndarray:
+def read_npy(path: Path) -> np.ndarray:
     """A real array, mapped into memory: a damaged header cannot make it large, and nothing is ever unpickled."""
     if path.suffix != ".npy":
         raise HopfieldError(f"{path} must be a .npy file, as numpy.save writes it")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hopfield.datasets.images import load_array, load_images, save_image
+from hopfield.datasets.images import load_array, load_images, read_npy, save_image
 from hopfield.errors import HopfieldError
 
 
@@ -30,17 +30,21 @@ class Stored:
         return cls(patterns, [str(index) for index in range(patterns.shape[0])], None)
 
     def write(self, folder: Path, name: str, state: Tensor) -> Path:
-        """Write a retrieved state (d,) as recovered-NAME: a PNG for images, else a .npy file."""
+        """Write a retrieved state (d,) as recovered-NAME, whole or not at all: a PNG for images, else a .npy file."""
         stem = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+        path = folder / f"recovered-{stem}{'.npy' if self.shape is None else '.png'}"
+        partial = folder / f".partial-{path.name}"
         try:
             if self.shape is not None:
-                path = folder / f"recovered-{stem}.png"
-                save_image(path, state.reshape(self.shape))
+                save_image(partial, state.reshape(self.shape))
             else:
-                path = folder / f"recovered-{stem}.npy"
-                np.save(path, state.numpy(), allow_pickle=False)
+                wide = torch.promote_types(state.dtype, torch.float32)  # numpy knows no bfloat16
+                np.save(partial, state.to(wide).numpy(), allow_pickle=False)
+            partial.replace(path)
         except OSError as error:
-            raise HopfieldError(f"cannot write to {folder}: {error.strerror}") from error
+            raise HopfieldError(f"cannot write to {path}: {error}") from error
+        finally:
+            partial.unlink(missing_ok=True)
         return path
 
 
@@ -94,10 +98,9 @@ def load_mask(path: Path) -> Tensor:
     Raises:
         HopfieldError: a missing or damaged file, or an array that is not bool.
     """
-    try:
-        mask = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise HopfieldError(f"cannot read a mask from {path}: {error}") from error
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        raise HopfieldError(f"{path} must hold a mask of dtype bool, True for patterns that take part")
-    return torch.from_numpy(mask)
+    mask = read_npy(path)
+    if mask.dtype != np.bool_:
+        raise HopfieldError(
+            f"{path} must hold a mask of dtype bool, True for patterns that take part; got {mask.dtype}"
+        )
+    return torch.from_numpy(np.array(mask))

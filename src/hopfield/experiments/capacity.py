@@ -29,6 +29,7 @@ from hopfield.theory.checks import Index, check_dim, check_failure, check_index,
 Progress = Callable[[str, int, int], None]
 
 _LARGEST_DIM = 32  # where a measurement over all dimensions ends if it has not met its limit before
+_CURVE = 15  # points of the curve, evenly on a logarithmic scale
 _BLOCK_ENTRIES = 1 << 20  # distances held at a time: 8 MiB
 
 
@@ -122,10 +123,14 @@ def run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> CapacityResult:
-    """What `hopfield capacity` shows: `bound_curve` up to twice the dimension asked for, and `measure`."""
-    curve = bound_curve(beta, radius, failure, range(2, max(_LARGEST_DIM, 2 * check_dim(dim)) + 1))
+    """What `hopfield capacity` shows: `bound_curve` at some dimensions up to twice the one asked for, and `measure`."""
+    dims = set(range(2, _LARGEST_DIM + 1)) if measured else set()
+    last = max(_LARGEST_DIM, 2 * check_dim(dim))
+    dims |= {dim} | {round(2 * (last / 2) ** (step / _CURVE)) for step in range(_CURVE + 1)}
+    curve = bound_curve(beta, radius, failure, sorted(dims))
+    bound = next(point for point in curve if point.dim == dim)
     found = measure(beta=beta, radius=radius, failure=failure, seed=seed, progress=progress) if measured else None
-    return CapacityResult(beta, radius, failure, curve[dim - 2], curve, found)
+    return CapacityResult(beta, radius, failure, bound, curve, found)
 
 
 def bound_curve(beta: float, radius: float, failure: float, dims: Iterable[int]) -> list[BoundPoint]:

@@ -72,7 +72,7 @@ FULL: Parameters = {
         "hopeless": None,
     },
     "spurious": {"side": 10, "draws": 200, "starts": 100},
-    "one_step_error": {"stored": 100, "patterns": 100, "points": 24},
+    "one_step_error": {"stored": 100, "patterns": 40, "points": 24},
     "trade": {"size": 16, "most": 30_000, "points": 20, "queries": 500, "limit": 2000},
 }
 """What the full run measures."""

@@ -15,6 +15,8 @@ from hopfield.core.task import broadcast, check_beta
 from hopfield.errors import HopfieldError
 from hopfield.memory import storage
 
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 class AssociativeMemory:
     """Stored patterns x_i with their inverse temperature, separation function and, if given, values and biases.
@@ -23,7 +25,7 @@ class AssociativeMemory:
     type and device follow the patterns; queries are converted to them.
 
     Args:
-        patterns: x, (N, d), finite, of a floating-point dtype; N may be 0.
+        patterns: x, (N, d), finite, of a floating-point dtype; N may be 0. Kept as they are, not copied.
         values: (N, v), what a retrieval returns beside the state (labels, say); the patterns themselves if None.
         beta: inverse temperature β > 0; default 1.
         separation: a name or an object of `hopfield.separation`.
@@ -120,6 +122,7 @@ class AssociativeMemory:
         """
         single = isinstance(patterns, Tensor) and patterns.dim() == 1
         patterns = _check_rows("patterns", patterns.unsqueeze(0) if single else patterns, None)
+        patterns = _check_rows("patterns", patterns.to(self.patterns), None)
         if patterns.shape[1] != self.patterns.shape[1]:
             raise HopfieldError(
                 f"the memory stores patterns of size {self.patterns.shape[1]}, got size {patterns.shape[1]} "
@@ -142,7 +145,7 @@ class AssociativeMemory:
         if self.bias is not None and bias is not None:
             bias = bias.unsqueeze(0) if single and isinstance(bias, Tensor) and bias.dim() == 0 else bias
             bias = _check_bias(bias, patterns)
-        self.patterns = torch.cat([self.patterns, patterns.to(self.patterns)])
+        self.patterns = torch.cat([self.patterns, patterns])
         if self.values is not None and values is not None:
             self.values = torch.cat([self.values, values.to(self.values)])
         if self.bias is not None and bias is not None:
@@ -166,6 +169,7 @@ class AssociativeMemory:
                 f"remove needs integer indices, got {index.dtype} of shape {tuple(index.shape)}; "
                 "for a mask use mask.nonzero().flatten()"
             )
+        index = index.long()
         count = len(self)
         outside = (index < -count) | (index >= count)
         if bool(outside.any()):
@@ -207,6 +211,10 @@ class AssociativeMemory:
 
     def _mask(self, mask: Tensor, states: Tensor) -> Tensor:
         """The mask as (1 or L, N) for L flattened states."""
+        if not isinstance(mask, Tensor):
+            raise HopfieldError(
+                f"mask must be a tensor that broadcasts to (*batch, N), got {type(mask).__name__}; use torch.as_tensor"
+            )
         lead, count = states.shape[:-1], len(self)
         fits = mask.dim() > 0 and broadcast(mask.shape, (*lead, count)) == (*lead, count)
         if not fits or mask.dtype != torch.bool:
@@ -215,9 +223,8 @@ class AssociativeMemory:
                 f"got {mask.dtype} of shape {tuple(mask.shape)}"
             )
         mask = mask.to(self.patterns.device)
-        return (
-            mask.reshape(1, -1) if mask.dim() == 1 else mask.expand(*lead, mask.shape[-1]).reshape(-1, mask.shape[-1])
-        )
+        width = mask.shape[-1]
+        return mask.reshape(1, width) if mask.dim() == 1 else mask.expand(*lead, width).reshape(lead.numel(), width)
 
     def _states(self, query: Tensor) -> Tensor:
         if not isinstance(query, Tensor):
@@ -227,9 +234,13 @@ class AssociativeMemory:
             raise HopfieldError(
                 f"query must be (*batch, {size}) to match the stored patterns, got shape {tuple(query.shape)}"
             )
+        query = query.to(self.patterns)
         if not bool(torch.isfinite(query).all()):
-            raise HopfieldError("query has entries that are not finite (NaN or infinity); replace them first")
-        return query.to(self.patterns)
+            raise HopfieldError(
+                f"query has entries that are not finite in {query.dtype} (NaN, infinity, or out of range); "
+                "replace them first"
+            )
+        return query
 
 
 def _check_rows(name: str, tensor: Tensor, like: Tensor | None) -> Tensor:
@@ -239,8 +250,11 @@ def _check_rows(name: str, tensor: Tensor, like: Tensor | None) -> Tensor:
         raise HopfieldError(f"{name} must be a tensor ({rows}, size), got {type(tensor).__name__}; use torch.as_tensor")
     if tensor.dim() != 2 or (like is not None and tensor.shape[0] != like.shape[0]):
         raise HopfieldError(f"{name} must be of shape ({rows}, size), one row per pattern; got {tuple(tensor.shape)}")
-    if not tensor.is_floating_point():
-        raise HopfieldError(f"{name} must be of a floating-point dtype, got {tensor.dtype}; use {name}.float()")
+    if tensor.dtype not in _DTYPES:
+        raise HopfieldError(
+            f"{name} must be of a floating-point dtype, got {tensor.dtype}; use {name}.float() (float16, bfloat16, "
+            "float32 and float64 will do)"
+        )
     finite = torch.isfinite(tensor).all(-1)
     if not bool(finite.all()):
         wrong = (~finite).nonzero().flatten().tolist()
@@ -248,13 +262,23 @@ def _check_rows(name: str, tensor: Tensor, like: Tensor | None) -> Tensor:
             f"{name} must be finite; {len(wrong)} of {tensor.shape[0]} rows have NaN or infinity, the first at index "
             f"{wrong[0]}; drop or repair them"
         )
+    if like is None and not bool(
+        torch.isfinite(torch.linalg.vector_norm(tensor, dim=-1, dtype=_wide(tensor)).square()).all()
+    ):
+        raise HopfieldError(f"{name} are too large: their squared norms overflow {_wide(tensor)}; scale them down")
     return tensor
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _check_bias(bias: Tensor, patterns: Tensor) -> Tensor:
     if not isinstance(bias, Tensor) or bias.shape != patterns.shape[:1]:
         came = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
         raise HopfieldError(f"bias must be a tensor of shape ({patterns.shape[0]},), one per pattern; got {came}")
+    if bias.dtype not in _DTYPES:
+        raise HopfieldError(f"bias must be of a floating-point dtype, got {bias.dtype}; use bias.float()")
     if not bool(torch.isfinite(bias).all()):
         raise HopfieldError("bias must be finite; to leave a pattern out, remove it")
     return bias.to(patterns.device)

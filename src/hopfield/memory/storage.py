@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -49,6 +51,7 @@ def save(
         "version": str(VERSION),
         "beta": json.dumps(beta),
         "separation": json.dumps({"name": kind, "parameters": parameters}),
+        "sha256": _digest(present),
     }
     path = Path(path)
     temporary: Path | None = None
@@ -81,6 +84,8 @@ def load(path: str | PathLike[str]) -> tuple[Tensor, Tensor | None, Tensor | Non
             metadata = file.metadata() or {}
             _check_format(path, metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        if _digest(tensors) != metadata["sha256"]:
+            raise HopfieldError(f"{path} is damaged: its contents do not have the checksum they were written with")
         beta = json.loads(metadata["beta"])
         separation = _separation(json.loads(metadata["separation"]))
         patterns = tensors.pop("patterns")
@@ -91,9 +96,18 @@ def load(path: str | PathLike[str]) -> tuple[Tensor, Tensor | None, Tensor | Non
         raise
     except (OSError, safetensors.SafetensorError) as error:
         raise HopfieldError(f"{path} is damaged, truncated or no safetensors file: {error}") from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise HopfieldError(f"{path} is damaged: its description of the memory cannot be read ({error!r})") from error
     return patterns, values, bias, beta, separation
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """A checksum of the tensors with their names, shapes and data types."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def _check_format(path: Path, metadata: dict[str, str]) -> None:

@@ -14,13 +14,20 @@ if TYPE_CHECKING:
 __all__ = ["Page", "Picture", "Section", "Table", "render", "write", "write_bytes"]
 
 
-def write(content: Page | Tour | Sequence[Section], path: str | os.PathLike[str], *, title: str = "Report") -> None:
+def write(
+    content: Page | Tour | Sequence[Section],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Report",
+    command: str | None = None,
+) -> None:
     """Write a page, a tour, or some sections as one HTML file.
 
     Args:
         content: what to write; a tour becomes a page with its figures and sentences.
         path: the file.
         title: heading of a page made of sections alone.
+        command: the command line that ran a tour, to be shown at the end of its page.
 
     Raises:
         HopfieldError: the file cannot be written; matplotlib is not installed (for a tour).
@@ -30,5 +37,5 @@ def write(content: Page | Tour | Sequence[Section], path: str | os.PathLike[str]
     if not isinstance(content, Page):
         from hopfield.report.tour import page
 
-        content = page(content)
+        content = page(content, command)
     write_bytes(path, render(content).encode())

@@ -30,7 +30,7 @@ p { margin: .7rem 0; }
 .essentials li { margin: .35rem 0; }
 .formula { background: var(--tint); border-radius: .5rem; padding: .6rem .9rem;
   font-family: "DejaVu Serif", Georgia, serif; }
-figure { margin: 1.2rem 0; }
+figure { margin: 1.2rem auto; max-width: 34rem; }
 figure img { display: block; width: 100%; max-width: 100%; height: auto; background: #ffffff; border-radius: .5rem; }
 figcaption { color: var(--soft); font-size: .875rem; margin-top: .4rem; }
 .scroll { overflow-x: auto; }

@@ -10,7 +10,7 @@ from hopfield.experiments.words import listed, number, percent
 from hopfield.report.page import Picture, Section
 
 if TYPE_CHECKING:
-    from hopfield.experiments.retrieval import Networks
+    from hopfield.experiments.retrieval import Networks, TradeCurve
     from hopfield.experiments.tour import Tour
 
 _NAMES = {
@@ -110,7 +110,7 @@ def error(tour: Tour) -> Section:
     what = (
         f"{found.stored:,} random patterns on a sphere in {listed(str(curve.size) for curve in found.curves)} "
         f"dimensions; a query near one of them is updated once, while β is raised, and with it the separation β Δ. "
-        f"Patterns that are not well separated at a β ({found.left_out} cases) are left out, as theorem 5 asks."
+        f"Patterns that are not well separated at a β ({found.left_out:,} cases) are left out, as theorem 5 asks."
     )
     seen = (
         f"{found.violations} of {found.points:,} measured errors lie above the bound; the nearest is "
@@ -137,6 +137,11 @@ def _below(ratio: float) -> str:
     return f"{number(ratio)} times below" if ratio >= 1 else f"{number(1 / ratio)} times above"
 
 
+def _peak(curve: TradeCurve, stored: list[int]) -> str:
+    most = max(curve.updates)
+    return f"up to {number(most)} updates, at N = {stored[curve.updates.index(most)]:,}"
+
+
 def trade(tour: Tour) -> Section:
     """Patterns, updates, error."""
     found = tour.trade
@@ -150,13 +155,13 @@ def trade(tour: Tour) -> Section:
     text = [what]
     if broken:
         parts = listed(
-            f"{number(round(curve.breaks or 0))} at β M² = {curve.strength:g} (mean updates up to "
-            f"{number(max(curve.updates))})"
+            f"{number(round(curve.breaks or 0))} at β M² = {curve.strength:g} ({_peak(curve, found.stored)})"
             for curve in broken
         )
+        far = listed(f"{curve.error[-1]:.2f}" for curve in broken)
         text.append(
-            f"Half of the queries are lost at about N = {parts}: beyond, a single pattern is no fixed point any more, "
-            f"and near that number updates are most."
+            f"Half of the queries are lost at about N = {parts}. Beyond, they end in an average of many patterns: at "
+            f"N = {last:,} the median distance from the pattern is {far} M."
         )
     best = found.curves[-1]
     text.append(

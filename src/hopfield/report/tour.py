@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hopfield.experiments.tour import Tour
 
 
-def page(tour: Tour) -> Page:
+def page(tour: Tour, command: str | None = None) -> Page:
     """The page of a tour. Every sentence is made from its numbers, so that it stays true for other images.
 
     Raises:
@@ -21,6 +21,7 @@ def page(tour: Tour) -> Page:
     """
     origin = tour.origin
     machine = origin.machine
+    default = f"hopfield {'reproduce retrieval' if origin.full else 'tour'} --seed {origin.seed}"
     size = f"{origin.images['height']} × {origin.images['width']}"
     threads = f"{machine['threads']} thread" + ("" if machine["threads"] == 1 else "s")
     return Page(
@@ -41,7 +42,7 @@ def page(tour: Tour) -> Page:
             trade(tour),
         ],
         made=[
-            ("Command", f"hopfield {'reproduce retrieval' if origin.full else 'tour'} --seed {origin.seed}"),
+            ("Command", command or default),
             ("Images", f"{origin.images['count']:,} of {size} pixels: {origin.images['source']}"),
             ("Time", f"{origin.seconds:.0f} seconds for the experiments"),
             ("Versions", ", ".join(f"{name} {version}" for name, version in origin.versions.items())),

@@ -274,7 +274,7 @@ def _distance(first: Tensor, second: Tensor) -> Tensor:
 def _nearest(points: Tensor, memory: Tensor) -> Tensor:
     """Row number of the pattern nearest to each point."""
     flat = points.reshape(-1, points.shape[-1])
-    return torch.cdist(flat, memory).argmin(-1).reshape(points.shape[:-1])
+    return torch.cdist(flat, memory, compute_mode="donot_use_mm_for_euclid_dist").argmin(-1).reshape(points.shape[:-1])
 
 
 def _broadcast(rows: Tensor, points: Tensor) -> Tensor:

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from hopfield.core.kernels.matmul import mix, similarities
 from hopfield.core.separation import Softmax, Softmax1, Streamable
+from hopfield.errors import HopfieldError
 
 _LOG2E = math.log2(math.e)
 # scores that stay within 2^±_SLACK of the reference need no new one: exp2 neither overflows nor loses anything
-_SLACK = 60.0
+_SLACK = 24.0
 _TILE = 1 << 20  # scores per tile: 4 MiB in float32, the second-level caches of a few cores
 _TILE_ACCELERATOR = 1 << 26
 _STATES = 1024  # states per tile
@@ -216,8 +217,11 @@ class _Streaming(torch.autograd.Function):
         return mixed, normalizer[0].squeeze(-1)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # the result would lose terms in silence
+            raise HopfieldError(
+                "no second derivatives through a large memory, which is passed over in blocks: use fewer patterns"
+            )
         states, patterns, values, bias, mask, mixed, *normalizer = ctx.saved_tensors
         problem = Problem(states, patterns, values, bias, mask)
         gradients = _Gradients(problem, ctx.needs_input_grad[2:])

@@ -26,7 +26,7 @@ def above(blocks: Blocks, floor: Tensor, limit: int = LIMIT) -> tuple[Tensor, Te
     found: list[tuple[Tensor, Tensor, Tensor]] = []
     total = offset = 0
     for scores in blocks():
-        flat = scores.reshape(floor.shape[0], -1)
+        flat = scores.reshape(floor.shape[0], scores.shape[-1])
         row, column = (flat >= floor).nonzero(as_tuple=True)
         total += row.numel()
         if total > limit:
