@@ -64,6 +64,7 @@ def tour(
     """Store images, damage them, recover them; about a minute, with a report to look at.
 
     For example:
+
         hopfield tour
 
         hopfield tour --out /tmp/report --images ~/pictures
@@ -80,6 +81,7 @@ def reproduce_retrieval(
     """All retrieval experiments at full size: what `hopfield tour` shows, with more patterns and repetitions.
 
     For example:
+
         hopfield reproduce retrieval --out results/retrieval
     """
     _run_tour(images, out, seed, full=True)
@@ -97,7 +99,7 @@ def _run_tour(source: str, out: Path, seed: int, *, full: bool) -> None:
     lines = experiment.essentials(done)
     command = f"hopfield {'reproduce retrieval' if full else 'tour'} --images {source} --seed {seed}"
     _write_json(folder / "numbers.json", {"command": command, **done.numbers()})
-    report.write(done, folder / "report.html")
+    report.write(done, folder / "report.html", command=command)
     summary = "\n".join([f"# `{command}`", "", *(f"- {line}" for line in lines), ""])
     report.write_bytes(folder / "summary.md", summary.encode())
     for line in lines:
@@ -110,8 +112,8 @@ def retrieve(
     patterns: Annotated[
         Path,
         typer.Option(
-            help="Stored patterns: a .npy file (N, d), a folder of images (made grey, in [-1, 1], and of one size), or a saved "
-            "memory."
+            help="Stored patterns: a .npy file (N, d), a folder of images (made grey, in [-1, 1], of one size), or a "
+            "saved memory."
         ),
     ],
     query: Annotated[
@@ -238,7 +240,7 @@ def capacity(
         bool,
         typer.Option(
             "--measure",
-            help="Also find the largest number really stored, over dimensions (definition 1, in half a minute or a few).",
+            help="Also find the largest number really stored (definition 1) over dimensions; minutes.",
         ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the curve as capacity.png and capacity.json.")] = None,
@@ -247,6 +249,7 @@ def capacity(
     """How many random patterns a memory holds: theorem 3 as a table and a curve, and measured.
 
     For example:
+
         hopfield capacity --beta 1 --dim 20 --radius 3 --failure 0.001
 
         hopfield capacity --measure --failure 0.1 --out capacity/

@@ -310,7 +310,8 @@ def close(actual: Tensor, expected: Tensor, scale: float = 1.0) -> None:
 # --------------------------------------------------------------------------------------------------------- wrong inputs
 
 _Q, _X, _ALL = torch.zeros(2, 3), torch.zeros(5, 3), torch.ones(3, 2, 5, dtype=torch.bool)
-_NUMBER, _TENSOR = "beta must be a finite number above 0 or a tensor of such, got ", "beta must be finite and above 0 "
+_NUMBER = "beta must be a finite number above 0 or a tensor of such, got "
+_TENSOR = "beta must be finite and above 0 everywhere, got a tensor with "
 WRONG = [
     ([1.0], _X, {}, r"query must be a tensor \(\*batch, L, d\) or \(d,\), got list; use torch.as_tensor"),
     (torch.tensor(1.0), _X, {}, r"query must be \(\*batch, L, d\) or \(d,\), got shape \(\)"),
@@ -332,10 +333,12 @@ WRONG = [
     (_Q, _X, {"beta": -1.0}, _NUMBER + "-1.0"),
     (_Q, _X, {"beta": math.inf}, _NUMBER + "inf"),
     (_Q, _X, {"beta": math.nan}, _NUMBER + "nan"),
+    (_Q, _X, {"beta": 1e-30}, _NUMBER + "1e-30"),
+    (_Q, _X, {"beta": 1e30}, _NUMBER + r"1e\+30"),
     (_Q, _X, {"beta": "1"}, _NUMBER + "'1'"),
-    (_Q, _X, {"beta": torch.tensor([[1.0], [-2.0]])}, _TENSOR + "everywhere, got a tensor with -2.0"),
-    (_Q, _X, {"beta": torch.tensor(math.inf)}, _TENSOR + "everywhere, got a tensor with inf"),
-    (_Q, _X, {"beta": torch.tensor([[1.0], [math.nan]])}, _TENSOR + "everywhere, got a tensor with nan"),
+    (_Q, _X, {"beta": torch.tensor([[1.0], [-2.0]])}, _TENSOR + "-2.0"),
+    (_Q, _X, {"beta": torch.tensor(math.inf)}, _TENSOR + "inf"),
+    (_Q, _X, {"beta": torch.tensor([[1.0], [math.nan]])}, _TENSOR + "nan"),
     (_Q, _X, {"separation": "max"}, "unknown separation 'max'; expected one of softmax, softmax1, sparsemax, entmax"),
     (
         _Q,

@@ -246,13 +246,13 @@ def test_no_queries_at_all(steps):
 @both_ends
 def test_nothing_to_attend_to(separation, way, steps):
     g = generator(5)
-    nobody = torch.zeros(7, dtype=torch.bool)
-    nowhere = torch.full((7,), -math.inf).double()
+    nobody = torch.zeros(5, dtype=torch.bool)
+    nowhere = torch.full((5,), -math.inf).double()
     cases = [
-        Inputs(normal(g, 3, 4), normal(g, 0, 4), normal(g, 0, 2)),
-        Inputs(normal(g, 2, 3, 4), normal(g, 2, 0, 4)),
-        Inputs(normal(g, 3, 4), normal(g, 7, 4), normal(g, 7, 2), mask=nobody),
-        Inputs(normal(g, 2, 3, 4), normal(g, 2, 7, 4), bias=nowhere),
+        Inputs(normal(g, 2, 3), normal(g, 0, 3), normal(g, 0, 2)),
+        Inputs(normal(g, 2, 2, 3), normal(g, 2, 0, 3)),
+        Inputs(normal(g, 2, 3), normal(g, 5, 3), normal(g, 5, 2), mask=nobody),
+        Inputs(normal(g, 2, 2, 3), normal(g, 2, 5, 3), bias=nowhere),
     ]
     for x in cases:
         x.patterns.requires_grad_()

@@ -188,6 +188,13 @@ def test_adding_is_storing_from_the_start(seed):
     same(grown, whole)
 
 
+def test_what_is_out_of_range_in_the_type_of_the_memory_is_not_added():
+    store = AssociativeMemory(torch.zeros(1, 2).half())
+    with pytest.raises(HopfieldError, match="patterns must be finite; 1 of 1 rows"):
+        store.add(torch.tensor([1e5, 0.0]))
+    assert len(store) == 1
+
+
 def test_what_is_added_takes_the_type_of_the_memory():
     store = AssociativeMemory(torch.zeros(1, 2), values=torch.zeros(1, 1).half(), bias=torch.zeros(1).double())
     store.add(torch.ones(2, 2).double(), values=torch.ones(2, 1), bias=torch.ones(2))
@@ -204,6 +211,11 @@ WRONG_ADDITIONS = [
     (torch.zeros(2, 2, 4), FULL, r"patterns must be of shape \(N, size\), one row per pattern; got \(2, 2, 4\)"),
     (torch.zeros(2, 4).long(), FULL, "patterns must be of a floating-point dtype, got torch.int64"),
     (torch.full((2, 4), NAN), FULL, "patterns must be finite; 2 of 2 rows have NaN or infinity, the first at index 0"),
+    (
+        torch.full((2, 4), 1e300, dtype=torch.float64),
+        FULL,
+        "patterns are too large: their squared norms overflow torch.float64",
+    ),
     (torch.zeros(2, 4), {"bias": FULL["bias"]}, "the memory has values: pass values= for the new patterns as well"),
     (torch.zeros(2, 4), {"values": FULL["values"]}, "the memory has bias: pass bias= for the new patterns as well"),
     (torch.zeros(2, 4), FULL | {"values": torch.zeros(3, 2)}, r"values must be of shape \(2, size\), .* got \(3, 2\)"),
@@ -317,6 +329,9 @@ WITH_NAN = torch.tensor([[0.0, 0.0], [0.0, 0.0], [NAN, 0.0]])
             "patterns must be finite; 1 of 3 rows have NaN or infinity, the first at index 2; drop or repair",
         ),
         (X - INF, {}, "patterns must be finite; 3 of 3 rows have NaN or infinity, the first at index 0"),
+        (X + 1e20, {}, "patterns are too large: their squared norms overflow torch.float32; scale them down"),
+        (X.to(torch.float8_e4m3fn), {}, "patterns must be of a floating-point dtype, got torch.float8_e4m3fn"),
+        (X, {"bias": torch.zeros(3).long()}, "bias must be of a floating-point dtype, got torch.int64; use bias.float"),
         (X, {"values": X[:2]}, r"values must be of shape \(3, size\), one row per pattern; got \(2, 2\)"),
         (X, {"values": X[:, 0]}, r"values must be of shape \(3, size\), one row per pattern; got \(3,\)"),
         (X, {"values": X.long()}, "values must be of a floating-point dtype, got torch.int64; use values.float"),
@@ -348,6 +363,10 @@ def test_errors_of_construction(patterns, options, text):
         (torch.zeros(2, 3), r"query must be \(\*batch, 2\) to match the stored patterns, got shape \(2, 3\)"),
         (torch.tensor([0.0, NAN]), r"query has entries that are not finite \(NaN or infinity\); replace them first"),
         (torch.tensor([0.0, INF]), "query has entries that are not finite"),
+        (
+            torch.tensor([0.0, 1e300], dtype=torch.float64),
+            "if they are only too large for torch.float32, take a .* wider dtype",
+        ),
     ],
 )
 def test_errors_of_queries(query, text):

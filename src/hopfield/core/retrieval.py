@@ -194,8 +194,8 @@ def _stands(before: Tensor, after: Tensor, tol: float) -> Tensor:
     wide = torch.promote_types(after.dtype, torch.float32)
     moved = torch.linalg.vector_norm(after.to(wide) - before.to(wide), dim=-1)
     size = torch.linalg.vector_norm(after.to(wide), dim=-1)
-    stands: Tensor = moved <= torch.maximum(rounding * size, torch.full_like(size, tol))
-    return stands & moved.isfinite()
+    stands: Tensor = (moved <= torch.maximum(rounding * size, torch.full_like(size, tol))) & moved.isfinite()
+    return stands
 
 
 def _repeat(task: Task, steps: int, path: list[Tensor] | None) -> Tensor:
@@ -262,7 +262,7 @@ class _Workload:
             if tensor.dim() < 2 or tensor.shape[:-1].numel() == 1:
                 return tensor.reshape(1, 1, columns)
             rows = states if self.shared else tensor.shape[-2]
-            return tensor.expand(*task.batch, rows, columns).reshape(size[0], -1 if self.shared else rows, columns)
+            return tensor.expand(*task.batch, rows, columns).reshape(size[0], size[1] if self.shared else rows, columns)
 
         def memory(tensor: Tensor) -> Tensor:
             if self.shared:

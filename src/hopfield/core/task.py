@@ -55,7 +55,8 @@ def check_beta(beta: float | Tensor) -> float | Tensor:
         return beta
     if not (isinstance(beta, Real) and _BETA[0] <= beta <= _BETA[1]):
         raise HopfieldError(
-            f"beta must be a finite number above 0 (from {_BETA[0]:g} to {_BETA[1]:g}) or a tensor of such, got {beta!r}"
+            f"beta must be a finite number above 0 or a tensor of such, got {beta!r} "
+            f"(allowed: {_BETA[0]:g} to {_BETA[1]:g})"
         )
     return float(beta)
 

@@ -100,7 +100,7 @@ def load_array(path: str | Path) -> Tensor:
     if array.ndim not in {1, 2}:
         raise HopfieldError(f"{path} must hold patterns (N, d) or one vector (d,), got shape {array.shape}")
     if array.size == 0:
-        raise HopfieldError(f"{path} holds no patterns or queries: its shape is {array.shape}")
+        raise HopfieldError(f"{path} holds no patterns: its shape is {array.shape}")
     double = array.dtype.kind == "f" and array.dtype.itemsize >= 8
     values = torch.from_numpy(np.array(array, dtype=np.float64 if double else np.float32))
     if wrong := int((~values.isfinite()).sum()):

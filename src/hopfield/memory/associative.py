@@ -237,8 +237,8 @@ class AssociativeMemory:
         query = query.to(self.patterns)
         if not bool(torch.isfinite(query).all()):
             raise HopfieldError(
-                f"query has entries that are not finite in {query.dtype} (NaN, infinity, or out of range); "
-                "replace them first"
+                "query has entries that are not finite (NaN or infinity); replace them first, or, if they are only "
+                f"too large for {query.dtype}, take a memory of a wider dtype"
             )
         return query
 

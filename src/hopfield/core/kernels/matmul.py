@@ -21,6 +21,17 @@ def _onednn() -> bool:
     return wide and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+@cache
+def keep_buffers() -> None:
+    """Let the C library keep the memory of freed blocks of scores for the next ones.
+
+    glibc returns a freed block to the system, to be mapped and cleared page by page the next time, unless it is smaller
+    than the largest one freed so far (32 MiB at most). Freeing one such block, never touched, therefore saves most of
+    the time of a pass over a large memory. Other C libraries do not mind.
+    """
+    torch.empty((31 << 20,), dtype=torch.uint8)
+
+
 def _fits(left: Tensor, right: Tensor, size: int) -> bool:
     return (
         left.dtype == torch.float32

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hopfield.core.kernels.matmul import mix, similarities
+from hopfield.core.kernels.matmul import keep_buffers, mix, similarities
 from hopfield.core.separation import Softmax, Softmax1, Streamable
 from hopfield.errors import HopfieldError
 
@@ -308,5 +308,7 @@ def _backward_exponential(
 def stream(problem: Problem, separation: Streamable) -> tuple[Tensor, Tensor]:
     """Values (B, L, v) (empty if the problem has none) and potential (B, L); differentiable once."""
     states, patterns, values, bias, mask = problem
+    if states.device.type == "cpu":
+        keep_buffers()
     result: tuple[Tensor, Tensor] = _Streaming.apply(separation, mask, states, patterns, values, bias)
     return result
