@@ -110,6 +110,27 @@ def test_retrieve_writes_arrays(run, arrays):
     np.testing.assert_allclose(np.load(files[1]), stored[7], atol=1e-3)
 
 
+def test_queries_of_one_name_do_not_overwrite_each_other(run, arrays):
+    (arrays / "other").mkdir()
+    np.save(arrays / "other" / "query.npy", np.zeros(16, dtype=np.float32))
+    code, out, _ = run(
+        *("retrieve", "--patterns", arrays / "patterns.npy", "--query", arrays / "query.npy"),
+        *("--query", arrays / "other" / "query.npy", "--out", arrays / "out", "--json"),
+    )
+    assert code == 0
+    files = {query["file"] for query in json.loads(out)["queries"]}
+    assert len(files) == 3
+    assert {str(path) for path in (arrays / "out").iterdir()} == files
+
+
+def test_a_bfloat16_memory_can_be_written_out(run, arrays):
+    patterns = torch.from_numpy(np.load(arrays / "patterns.npy")).bfloat16()
+    AssociativeMemory(patterns).save(arrays / "memory.safetensors")
+    arguments = ("--patterns", arrays / "memory.safetensors", "--query", arrays / "query.npy")
+    assert run("retrieve", *arguments, "--out", arrays / "out")[0] == 0
+    assert len(list((arrays / "out").iterdir())) == 2
+
+
 def test_retrieve_images(run, pictures, tmp_path):
     code, out, _ = run(
         *("retrieve", "--patterns", pictures, "--query", pictures / "b.png", "--out", tmp_path / "out", "--json")
@@ -197,6 +218,11 @@ def test_other_bad_input_is_refused(run, arrays, pictures, tmp_path):
     refused(run("retrieve", "--patterns", patterns, "--query", query, "--separation", "softmux"), "softmux", "softmax1")
     refused(run("retrieve", "--patterns", patterns, "--query", query, "--steps", 0), "steps")
 
+    refused(run("retrieve", "--patterns", patterns, "--query", query, "--top", 0), "--top must be at least 1")
+    refused(run("retrieve", "--patterns", patterns, "--query", query, "--beta", "1e300"), "beta must be")
+
+    (arrays / "mask.npy").write_bytes(b"PK\x03\x04 and more")
+    refused(run("retrieve", "--patterns", patterns, "--query", query, "--mask", arrays / "mask.npy"), "damaged")
     np.save(arrays / "mask.npy", np.ones(7, dtype=bool))
     refused(run("retrieve", "--patterns", patterns, "--query", query, "--mask", arrays / "mask.npy"), "mask", "(7,)")
     np.save(arrays / "floats.npy", np.ones(20))

@@ -341,3 +341,15 @@ def test_separation_functions_of_users_cannot_be_written(path, separation):
     with pytest.raises(HopfieldError, match=f"with the separation function {kind}: only those of hopfield.separation"):
         example(separation=separation).save(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", range(0, 80, 7))
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_of_the_patterns_is_noticed(tmp_path, place, bit):
+    path = tmp_path / "memory.safetensors"
+    AssociativeMemory(torch.arange(20.0).reshape(4, 5)).save(path)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) - 1 - place] ^= 1 << bit  # the 80 bytes of the patterns come last
+    path.write_bytes(raw)
+    with pytest.raises(HopfieldError, match="do not have the checksum they were written with"):
+        AssociativeMemory.load(path)
