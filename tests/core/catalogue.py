@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hopfield.core import ranking, task
-from hopfield.core.kernels import streaming
+from hopfield.core.kernels import pooling, streaming
 from hopfield.core.separation import exponential, gather, threshold
 from hopfield.separation import Entmax, Normmax, Separation, Softmax, Softmax1, Sparsemax, Streamable, TopK
 
@@ -67,14 +67,16 @@ def sums_to_one(separation: Separation) -> bool:
 
 # --------------------------------------------------------------------------------------------------- how it is computed
 
-# dense: the score matrix; fused: PyTorch's attention; streaming: blocks of patterns, tiles of states; repeated:
-# streaming where too many scores matter to be collected, so that sparse maps pass over the patterns again and again
-WAYS = ("dense", "fused", "streaming", "repeated")
+# dense: the score matrix; fused: PyTorch's attention; pooling: one pass over patterns that are their own values;
+# streaming: blocks of patterns, tiles of states; repeated: streaming where too many scores matter to be collected, so
+# that sparse maps pass over the patterns again and again
+WAYS = ("dense", "fused", "pooling", "streaming", "repeated")
 THRESHOLDS = {
     "dense": {"_SMALL": 1 << 60},
     "fused": {"_SMALL": 0, "_LARGE_MEMORY": 1 << 60},
-    "streaming": {"_SMALL": 0, "_LARGE_MEMORY": 1},
-    "repeated": {"_SMALL": 0, "_LARGE_MEMORY": 1},
+    "pooling": {"_SMALL": 0, "_LARGE_MEMORY": 1, "_FEW_STATES": 1 << 60},
+    "streaming": {"_SMALL": 0, "_LARGE_MEMORY": 1, "_FEW_STATES": 0},
+    "repeated": {"_SMALL": 0, "_LARGE_MEMORY": 1, "_FEW_STATES": 0},
 }
 BLOCK = 3
 
@@ -90,6 +92,8 @@ def computing(way: str) -> Iterator[None]:
     with ExitStack() as patches:
         patches.enter_context(mock.patch.multiple(task, **THRESHOLDS[way]))
         patches.enter_context(mock.patch.object(streaming, "_STATES", 2))
+        patches.enter_context(mock.patch.object(pooling, "_BLOCK", 0))
+        patches.enter_context(mock.patch.object(pooling, "_LEAST", BLOCK))
         for module in (streaming, ranking):
             patches.enter_context(mock.patch.object(module, "blocks", small_blocks))
         if way == "repeated":

@@ -528,7 +528,7 @@ def test_the_widest_type_wins():
 
 def way_taken(monkeypatch, *args, **options):
     taken = []
-    for way in ("_dense", "_fused", "_stream"):
+    for way in ("_dense", "_fused", "_pool", "_stream"):
         original = getattr(Task, way)
 
         def record(self, *args, way=way, original=original, **named):
@@ -553,6 +553,14 @@ def test_large_memories_are_streamed(monkeypatch):
     assert way_taken(monkeypatch, query, patterns, separation=SEPARATIONS[-1]) == ["_dense"]
 
 
+def test_many_patterns_for_a_few_states_are_pooled(monkeypatch):
+    query, patterns = torch.randn(3, 4, 3), torch.randn(3, task._LARGE_MEMORY, 3)
+    assert way_taken(monkeypatch, query, patterns) == ["_pool"]
+    assert way_taken(monkeypatch, query, patterns, patterns + 1) == ["_fused"]
+    assert way_taken(monkeypatch, query, patterns, bias=patterns[:, None, :, 0]) == ["_fused"]
+    assert way_taken(monkeypatch, query, patterns, separation="sparsemax") == ["_stream"]
+
+
 def test_softmax_with_a_memory_for_each_is_fused(monkeypatch):
     query, patterns = torch.randn(4, 100, 8), torch.randn(4, 100, 8)
     assert way_taken(monkeypatch, query, patterns) == ["_fused"]
@@ -564,7 +572,7 @@ def test_softmax_with_a_memory_for_each_is_fused(monkeypatch):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_catalogue_sends_associations_the_way_it_says(monkeypatch, way):
-    method = {"dense": "_dense", "fused": "_fused"}.get(way, "_stream")
+    method = {"dense": "_dense", "fused": "_fused", "pooling": "_pool"}.get(way, "_stream")
     with computing(way):
         assert way_taken(monkeypatch, torch.randn(4, 3), torch.randn(5, 3)) == [method]
 

@@ -38,6 +38,12 @@ class Retrieval:
     """The same at the final state."""
 
     @cached_property
+    def weights(self) -> Tensor:
+        """The weights of the last association, (*batch, N); the whole matrix is made."""
+        weights = self._last.separation.weights(self._last.scores()).to(self._last.dtype)
+        return weights.reshape(*self.steps.shape, weights.shape[-1])
+
+    @cached_property
     def energy(self) -> Tensor:
         """Energy of the final states, (*batch,)."""
         return task_energy(self._found).reshape(self.steps.shape)
@@ -139,24 +145,33 @@ def retrieve(
         raise HopfieldError(f"tol must be above 0, got {tol}")
     single = isinstance(query, Tensor) and query.dim() == 1
     task = Task.of(query.unsqueeze(0) if single else query, patterns, values, beta, bias, mask, separation)
-    start = task.query.expand(*task.batch, *task.query.shape[-2:])
-    task = replace(task, query=start)
-    walk = replace(task, values=patterns)
-    path: list[Tensor] | None = [start.detach()] if trajectory else None
+    path: list[Tensor] | None = [] if trajectory else None
+    found = retrieve_task(task, values is not None, steps, tol, max_steps, adjoint_tol, path)
+    return found.reshape(task.batch) if single else found
 
-    if steps is None:
-        origin, counts, converged = _until_converged(walk, tol, max_steps, path)
-        origin = _with_implicit_gradient(walk, origin, converged, adjoint_tol)
-        state = origin
-    else:
-        origin = _repeat(walk, steps - 1, path)
+
+def retrieve_task(
+    task: Task,
+    with_values: bool,
+    steps: int | None,
+    tol: float,
+    max_steps: int,
+    adjoint_tol: float,
+    path: list[Tensor] | None = None,
+) -> Retrieval:
+    """`retrieve` for a checked task, which keeps its states in `path` if that is given."""
+    task, origin, counts, converged = _settle(task, steps, tol, max_steps, adjoint_tol, path)
+    walk = replace(task, values=task.patterns, dropout=0.0)
+    if counts is None or converged is None:
         state = _next(walk, origin)
         if path is not None:
             path.append(state.detach())
-        counts = torch.full(state.shape[:-1], steps, device=state.device)
+        counts = torch.full(state.shape[:-1], steps or 0, device=state.device)
         converged = _stands(origin, state, tol)
-    result = state if values is None else replace(task, query=origin).run(want_potential=False)[0]
-    found = Retrieval(
+    else:
+        state = origin
+    result = replace(task, query=origin).run(want_potential=False)[0] if with_values else state
+    return Retrieval(
         state=state,
         values=result,
         steps=counts,
@@ -165,7 +180,27 @@ def retrieve(
         _last=replace(walk, query=origin),
         _found=replace(walk, query=state),
     )
-    return found.reshape(task.batch) if single else found
+
+
+def associate_task(task: Task, steps: int | None, tol: float, max_steps: int, adjoint_tol: float) -> Tensor:
+    """The values of `retrieve_task` alone, without the last state."""
+    task, origin, _, _ = _settle(task, steps, tol, max_steps, adjoint_tol, None)
+    return replace(task, query=origin).run(want_potential=False)[0]
+
+
+def _settle(
+    task: Task, steps: int | None, tol: float, max_steps: int, adjoint_tol: float, path: list[Tensor] | None
+) -> tuple[Task, Tensor, Tensor | None, Tensor | None]:
+    """The task and the state that goes into its last association; with steps=None also counts and convergence."""
+    start = task.query.expand(*task.batch, *task.query.shape[-2:])
+    task = replace(task, query=start)
+    walk = replace(task, values=task.patterns, dropout=0.0)
+    if path is not None:
+        path.append(start.detach())
+    if steps is not None:
+        return task, _repeat(walk, steps - 1, path), None, None
+    origin, counts, converged = _until_converged(walk, tol, max_steps, path)
+    return task, _with_implicit_gradient(walk, origin, converged, adjoint_tol), counts, converged
 
 
 def _check_count(name: str, count: int | None) -> None:

@@ -1,7 +1,8 @@
 """The inputs of one association, checked once, and the ways to compute it.
 
-Three exact ways, chosen by shape (`benchmarks/` measures where each is best):
+Four exact ways, chosen by shape (`benchmarks/` measures where each is best):
 
+* pooling: one pass over many patterns that are their own values, for a few states (softmax, on a processor);
 * fused: `F.scaled_dot_product_attention`, for softmax with a memory per batch element;
 * streaming: blocks of patterns with a running log-sum-exp, for large memories and for potentials;
 * dense: the whole score matrix, where it is small or the weights themselves are wanted.
@@ -10,25 +11,28 @@ Three exact ways, chosen by shape (`benchmarks/` measures where each is best):
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hopfield.core.kernels.pooling import pool
 from hopfield.core.kernels.streaming import Problem, stream
 from hopfield.core.separation import Separation, Softmax, Streamable
 from hopfield.errors import HopfieldError
 
+# beyond these float32 scores overflow or vanish for patterns of any sensible size
+_BETA = (1e-20, 1e20)
 # score matrices up to this many entries are computed whole: the plain operations have the least overhead
 _SMALL = 1 << 14
 # a memory of at least this many patterns is streamed
 _LARGE_MEMORY = 1 << 11
-# beyond these float32 scores overflow or vanish for patterns of any sensible size
-_BETA = (1e-20, 1e20)
 # and so are score matrices of more entries than this, to bound memory
 _LARGE_SCORES = 1 << 24
+# at most this many states per memory are pooled: with more, the matrix product outweighs the passage over the patterns
+_FEW_STATES = 16
 
 
 def broadcast(*shapes: tuple[int, ...]) -> torch.Size | None:
@@ -74,6 +78,10 @@ class Task:
     separation: Separation
     batch: torch.Size
     """The batch dimensions of the result."""
+    epsilon: float | None = None
+    """Layer-normalise the patterns, which then are the values, with this added to the variance."""
+    dropout: float = 0.0
+    """Share of the weights to drop."""
 
     @classmethod
     def of(
@@ -131,11 +139,16 @@ class Task:
 
     def run(self, *, want_potential: bool) -> tuple[Tensor, Tensor | None]:
         """Values (*batch, L, v) and, if wanted, the potential (*batch, L), by the way that suits the shape."""
+        if not want_potential and self._poolable():
+            return self._pool(), None
+        if self.epsilon is not None:
+            patterns = F.layer_norm(self.patterns, self.patterns.shape[-1:], eps=self.epsilon)
+            return replace(self, patterns=patterns, values=patterns, epsilon=None).run(want_potential=want_potential)
         if self._small():
             return self._dense(want_potential)
-        if self._fusible() and not want_potential and not (self.shared and self.large()):
+        if self._fusible() and not want_potential and (self.dropout or not (self.shared and self.large())):
             return self._fused(), None
-        if isinstance(self.separation, Streamable) and self.large():
+        if isinstance(self.separation, Streamable) and self.large() and not self.dropout:
             values, potential = self._stream(with_values=True)
             return values, potential if want_potential else None
         return self._dense(want_potential)
@@ -204,7 +217,7 @@ class Task:
 
     def _dense(self, want_potential: bool) -> tuple[Tensor, Tensor | None]:
         scores = self.scores()
-        weights = self.separation.weights(scores)
+        weights = F.dropout(self.separation.weights(scores), self.dropout)
         values = (weights @ self.values.to(self.compute_dtype)).to(self.dtype)
         return values, self.separation.potential(scores) if want_potential else None
 
@@ -235,9 +248,29 @@ class Task:
             four(self.patterns.to(dtype)),
             four(self.values.to(dtype)),
             attn_mask=mask,
+            dropout_p=self.dropout,
             scale=1.0 if tensor_beta else self.beta,  # type: ignore[arg-type]  # a number here
         )
         return result.reshape(*self.batch, self.query.shape[-2], self.values.shape[-1]).to(self.dtype)
+
+    def _poolable(self) -> bool:
+        batch, states, patterns = self._shape()
+        return (
+            isinstance(self.separation, Softmax)
+            and self.values is self.patterns
+            and self.bias is None
+            and not self.dropout
+            and self.patterns.device.type == "cpu"
+            and patterns >= _LARGE_MEMORY
+            and (batch * states if self.shared else states) <= _FEW_STATES
+            and not self._small()
+            and not torch.compiler.is_compiling()
+        )
+
+    def _pool(self) -> Tensor:
+        problem = self.problem(with_values=False)
+        result = pool(problem.states, problem.patterns, problem.mask, self.epsilon)
+        return result.reshape(*self.batch, self.query.shape[-2], result.shape[-1]).to(self.dtype)
 
     def _four_mask(self, mask: Tensor) -> Tensor:
         mask = mask.expand(*self.batch, *self._shape()[1:])

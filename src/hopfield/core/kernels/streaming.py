@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from hopfield.core.kernels.matmul import keep_buffers, mix, similarities
+from hopfield.core.kernels.online import LOG2E, OnlineSoftmax
 from hopfield.core.separation import Softmax, Softmax1, Streamable
 from hopfield.errors import HopfieldError
 
-_LOG2E = math.log2(math.e)
-# scores that stay within 2^±_SLACK of the reference need no new one: exp2 neither overflows nor loses anything
-_SLACK = 24.0
 _TILE = 1 << 20  # scores per tile: 4 MiB in float32, the second-level caches of a few cores
 _TILE_ACCELERATOR = 1 << 26
 _STATES = 1024  # states per tile
@@ -91,7 +89,7 @@ def scores(problem: Problem, block: slice, scale: float = 1.0) -> Tensor:
 def in_units(problem: Problem, separation: Streamable) -> tuple[Problem, float]:
     """The problem with scores in the units of `weights_of`, and their factor: powers of two for softmax, else e."""
     if isinstance(separation, Softmax | Softmax1):
-        return problem._replace(states=problem.states * _LOG2E), _LOG2E
+        return problem._replace(states=problem.states * LOG2E), LOG2E
     return problem, 1.0
 
 
@@ -104,47 +102,16 @@ def weights_of(scores: Tensor, separation: Streamable, normalizer: tuple[Tensor,
 
 
 def _softmax_forward(problem: Problem, null: bool) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-    """Values by one online pass, in powers of two; `null` adds a pattern of score and value 0.
-
-    And the normalizer: log-sum-exp, reference r, log2 Σ 2^(s - r); the two lose nothing where scores are large.
-    """
+    """Values by one online pass, in powers of two; `null` adds a pattern of score and value 0. And the normalizer."""
     problem, _ = in_units(problem, Softmax())
-    states = problem.states
-    batch, rows, _ = states.shape
-    reference = states.new_full((batch, rows, 1), 0.0 if null else -math.inf)
-    total = states.new_full((batch, rows, 1), 1.0 if null else 0.0)
-    mixed = None if problem.values is None else states.new_zeros((batch, rows, problem.values.shape[2]))
-    shift = False
-    lowest = math.log2(torch.finfo(states.dtype).tiny)
-    clamp: bool | None = None
+    values = problem.values
+    spread = problem.bias is None and problem.mask is None
+    online = OnlineSoftmax(problem.states, None if values is None else values.shape[2], null=null, spread=spread)
     for block in blocks(problem):
-        weights = scores(problem, block, _LOG2E)
-        if clamp is None:
-            clamp = problem.bias is None and problem.mask is None and bool(weights.amin() - weights.amax() < lowest)
-        top = weights.amax(-1, keepdim=True)
-        rises = top > reference + _SLACK
-        if bool(rises.any()):
-            # a reference of 0 where that is near enough saves subtracting it
-            risen = torch.where(rises, torch.where(top.abs() <= _SLACK, 0.0, top), reference)
-            factor = torch.exp2(reference - torch.where(risen == -math.inf, 0.0, risen))
-            total *= factor
-            if mixed is not None:
-                mixed *= factor
-            reference = risen
-            shift = bool(((reference != 0) & (reference != -math.inf)).any())
-        if shift:
-            weights -= torch.where(reference == -math.inf, 0.0, reference)
-        if clamp:
-            # what would be denormal is beneath rounding in any case, and several times slower
-            weights.clamp_(min=lowest)
-        weights.exp2_()
-        total += weights.sum(-1, keepdim=True)
-        if mixed is not None and problem.values is not None:
-            mixed += mix(weights, problem.values[:, block].to(states.dtype))
-    level = (reference + torch.log2(total)) / _LOG2E
-    total = torch.where(total == 0, 1.0, total)
-    normalizer = (level, torch.where(reference == -math.inf, 0.0, reference), torch.log2(total))
-    return (None if mixed is None else mixed / total), normalizer
+        weights = online.weights(scores(problem, block, LOG2E))
+        if values is not None:
+            online.add(mix(weights, values[:, block].to(weights.dtype)))
+    return online.finish()
 
 
 def _forward(problem: Problem, separation: Streamable) -> tuple[Tensor | None, tuple[Tensor, ...]]:

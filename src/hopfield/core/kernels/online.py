@@ -1,0 +1,77 @@
+"""The running log-sum-exp over blocks of scores, in powers of two, and the weighted mean under it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LOG2E = math.log2(math.e)
+"""Scores are multiplied by this before they come here."""
+# scores that stay within 2^±_SLACK of the reference need no new one: exp2 neither overflows nor loses anything
+_SLACK = 24.0
+
+
+class OnlineSoftmax:
+    """Softmax over patterns that come block by block.
+
+    Args:
+        states: (B, L, d), for the number of rows and the data type.
+        width: size of the values, or None where only the log-sum-exp is wanted.
+        null: adds a pattern of score and value 0.
+        spread: whether scores may lie so far apart that weights turn denormal.
+    """
+
+    def __init__(self, states: Tensor, width: int | None, *, null: bool = False, spread: bool = True) -> None:
+        shape = states.shape[:2]
+        self.reference = states.new_full((*shape, 1), 0.0 if null else -math.inf)
+        self.total = states.new_full((*shape, 1), 1.0 if null else 0.0)
+        self.mixed = None if width is None else states.new_zeros((*shape, width))
+        self._shift = False
+        self._first = True
+        self._clamp = False
+        self._spread = spread
+        self._lowest = math.log2(torch.finfo(states.dtype).tiny)
+        # what a processor decides at once would stall an accelerator
+        self._ask = states.device.type == "cpu"
+
+    def weights(self, scores: Tensor) -> Tensor:
+        """The weights 2^(s - reference) of a block of scores (B, L, n), which are overwritten."""
+        if self._first and self._spread:
+            self._clamp = not self._ask or bool(scores.amin() - scores.amax() < self._lowest)
+        self._first = False
+        top = scores.amax(-1, keepdim=True)
+        rises = top > self.reference + _SLACK
+        if not self._ask or bool(rises.any()):
+            # a reference of 0 where that is near enough saves subtracting it
+            risen = torch.where(rises, torch.where(top.abs() <= _SLACK, 0.0, top), self.reference)
+            factor = torch.exp2(self.reference - torch.where(risen == -math.inf, 0.0, risen))
+            self.total *= factor
+            if self.mixed is not None:
+                self.mixed *= factor
+            self.reference = risen
+            self._shift = not self._ask or bool(((risen != 0) & (risen != -math.inf)).any())
+        if self._shift:
+            scores -= torch.where(self.reference == -math.inf, 0.0, self.reference)
+        if self._clamp:
+            # what would be denormal is beneath rounding in any case, and several times slower
+            scores.clamp_(min=self._lowest)
+        weights = scores.exp2_()
+        self.total += weights.sum(-1, keepdim=True)
+        return weights
+
+    def add(self, part: Tensor) -> None:
+        """Add the block's weighted sum of values (B, L, v)."""
+        if self.mixed is not None:
+            self.mixed += part
+
+    def finish(self) -> tuple[Tensor | None, tuple[Tensor, Tensor, Tensor]]:
+        """Weighted means (B, L, v), and log-sum-exp (in e), reference r, log2 Σ 2^(s - r): (B, L, 1).
+
+        The last two lose nothing where scores are large.
+        """
+        level = (self.reference + torch.log2(self.total)) / LOG2E
+        total = torch.where(self.total == 0, 1.0, self.total)
+        reference = torch.where(self.reference == -math.inf, 0.0, self.reference)
+        return None if self.mixed is None else self.mixed / total, (level, reference, torch.log2(total))
