@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -42,6 +43,11 @@ class Retrieval:
         """The weights of the last association, (*batch, N); the whole matrix is made."""
         weights = self._last.separation.weights(self._last.scores()).to(self._last.dtype)
         return weights.reshape(*self.steps.shape, weights.shape[-1])
+
+    @cached_property
+    def potential(self) -> Tensor:
+        """The potential Ω*(s) of the last association, for softmax the log-sum-exp of the scores; (*batch,)."""
+        return self._last.potential().reshape(self.steps.shape)
 
     @cached_property
     def energy(self) -> Tensor:
@@ -101,7 +107,7 @@ def retrieve(
     bias: Tensor | None = None,
     mask: Tensor | None = None,
     separation: str | Separation = "softmax",
-    steps: int | None = None,
+    steps: Steps = None,
     tol: float = 1e-6,
     max_steps: int = 1000,
     trajectory: bool = False,
@@ -121,7 +127,8 @@ def retrieve(
         bias: b, broadcasts to (*batch, L, N).
         mask: bool, broadcasts to (*batch, L, N); True takes part.
         separation: a name or an object of `hopfield.separation`.
-        steps: number of updates, at least 1; `steps=1` is one association. None: until the state stops moving.
+        steps: number of updates, at least 1; `steps=1` is one association. None: until the state stops moving. A
+            sequence gives each head its own, for queries (*batch, h, L, d).
         tol: a query has converged once |ξ' - ξ| < tol, or is as small as rounding of |ξ'| allows.
         max_steps: with steps=None, the number of updates after which a query gives up (`converged` is then False).
         trajectory: also return all states on the way (without gradients).
@@ -139,37 +146,47 @@ def retrieve(
     """
     separation = resolve(separation)
     beta = check_beta(beta)
-    _check_count("steps", steps)
-    _check_count("max_steps", max_steps)
-    if not tol > 0:
-        raise HopfieldError(f"tol must be above 0, got {tol}")
+    check_loop(steps, tol, max_steps)
     single = isinstance(query, Tensor) and query.dim() == 1
     task = Task.of(query.unsqueeze(0) if single else query, patterns, values, beta, bias, mask, separation)
+    if isinstance(steps, Sequence):
+        if not task.batch or task.batch[-1] != len(steps):
+            raise HopfieldError(
+                f"one number of steps per head needs queries (*batch, {len(steps)}, L, d), got {tuple(query.shape)} "
+                f"with patterns {tuple(patterns.shape)}"
+            )
+        if trajectory:
+            raise HopfieldError("a trajectory needs one number of steps for all heads, got one for each")
     path: list[Tensor] | None = [] if trajectory else None
     found = retrieve_task(task, values is not None, steps, tol, max_steps, adjoint_tol, path)
     return found.reshape(task.batch) if single else found
 
 
+Steps = int | None | Sequence[int | None]
+"""Updates: a number, None for until convergence, or one of these per head, the last batch dimension."""
+
+
 def retrieve_task(
     task: Task,
     with_values: bool,
-    steps: int | None,
+    steps: Steps,
     tol: float,
     max_steps: int,
     adjoint_tol: float,
     path: list[Tensor] | None = None,
 ) -> Retrieval:
     """`retrieve` for a checked task, which keeps its states in `path` if that is given."""
-    task, origin, counts, converged = _settle(task, steps, tol, max_steps, adjoint_tol, path)
+    task = _with_start(task)
     walk = replace(task, values=task.patterns, dropout=0.0)
-    if counts is None or converged is None:
-        state = _next(walk, origin)
+    parts = [_settle(part, count, tol, max_steps, adjoint_tol, path) for part, count in _parts(walk, steps)]
+    origin = _joined([part[0] for part in parts], -3)
+    counts, converged, stays = (_joined([part[index] for part in parts], -2) for index in (1, 2, 3))
+    state = origin
+    if any(count is not None for count in (steps if isinstance(steps, Sequence) else [steps])):
+        state = torch.where(stays.unsqueeze(-1), origin, _next(walk, origin))
+        converged = torch.where(stays, converged, _stands(origin, state, tol))
         if path is not None:
             path.append(state.detach())
-        counts = torch.full(state.shape[:-1], steps or 0, device=state.device)
-        converged = _stands(origin, state, tol)
-    else:
-        state = origin
     result = replace(task, query=origin).run(want_potential=False)[0] if with_values else state
     return Retrieval(
         state=state,
@@ -182,25 +199,68 @@ def retrieve_task(
     )
 
 
-def associate_task(task: Task, steps: int | None, tol: float, max_steps: int, adjoint_tol: float) -> Tensor:
+def associate_task(task: Task, steps: Steps, tol: float, max_steps: int, adjoint_tol: float) -> Tensor:
     """The values of `retrieve_task` alone, without the last state."""
-    task, origin, _, _ = _settle(task, steps, tol, max_steps, adjoint_tol, None)
-    return replace(task, query=origin).run(want_potential=False)[0]
+    if steps != 1:
+        task = _with_start(task)
+        walk = replace(task, values=task.patterns, dropout=0.0)
+        parts = [_settle(part, count, tol, max_steps, adjoint_tol, None) for part, count in _parts(walk, steps)]
+        task = replace(task, query=_joined([part[0] for part in parts], -3))
+    return task.run(want_potential=False)[0]
+
+
+def _with_start(task: Task) -> Task:
+    return replace(task, query=task.query.expand(*task.batch, *task.query.shape[-2:]))
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+def _parts(task: Task, steps: Steps) -> list[tuple[Task, int | None]]:
+    """The task cut into runs of heads that take the same number of steps."""
+    if not isinstance(steps, Sequence):
+        return [(task, steps)]
+    ends = [i for i in range(1, len(steps)) if steps[i] != steps[i - 1]]
+    cuts = zip([0, *ends], [*ends, len(steps)], strict=True)
+    return [(task.heads(slice(start, end)), steps[start]) for start, end in cuts]
 
 
 def _settle(
-    task: Task, steps: int | None, tol: float, max_steps: int, adjoint_tol: float, path: list[Tensor] | None
-) -> tuple[Task, Tensor, Tensor | None, Tensor | None]:
-    """The task and the state that goes into its last association; with steps=None also counts and convergence."""
-    start = task.query.expand(*task.batch, *task.query.shape[-2:])
-    task = replace(task, query=start)
-    walk = replace(task, values=task.patterns, dropout=0.0)
+    walk: Task, steps: int | None, tol: float, max_steps: int, adjoint_tol: float, path: list[Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The state that goes into the last association, updates with that one, convergence, and whether it stays there.
+
+    Without a number of steps it is a fixed point and stays; with one, the convergence is still to be seen.
+    """
     if path is not None:
-        path.append(start.detach())
-    if steps is not None:
-        return task, _repeat(walk, steps - 1, path), None, None
-    origin, counts, converged = _until_converged(walk, tol, max_steps, path)
-    return task, _with_implicit_gradient(walk, origin, converged, adjoint_tol), counts, converged
+        path.append(walk.query.detach())
+    if steps is None:
+        origin, counts, converged = _until_converged(walk, tol, max_steps, path)
+        return (
+            _with_implicit_gradient(walk, origin, converged, adjoint_tol),
+            counts,
+            converged,
+            torch.ones_like(converged),
+        )
+    origin = _repeat(walk, steps - 1, path)
+    counts = torch.full(origin.shape[:-1], steps, device=origin.device)
+    no = torch.zeros_like(counts, dtype=torch.bool)
+    return origin, counts, no, no
+
+
+def check_loop(steps: Steps, tol: float, max_steps: int) -> None:
+    """Refuse what cannot steer a loop."""
+    if isinstance(steps, Sequence) and not isinstance(steps, str):
+        if not steps:
+            raise HopfieldError("steps must hold one entry per head, got none")
+        for count in steps:
+            _check_count("steps", count)
+    else:
+        _check_count("steps", steps)  # type: ignore[arg-type]  # a string is refused there
+    _check_count("max_steps", max_steps)
+    if not tol > 0:
+        raise HopfieldError(f"tol must be above 0, got {tol}")
 
 
 def _check_count(name: str, count: int | None) -> None:

@@ -159,6 +159,24 @@ class Task:
             return self._stream(with_values=False)[1]
         return self.separation.potential(self.scores())
 
+    def heads(self, which: slice) -> Task:
+        """The task for some entries of the last batch dimension."""
+
+        def cut(tensor: Tensor) -> Tensor:
+            return tensor if tensor.dim() < 3 or tensor.shape[-3] == 1 else tensor[..., which, :, :]
+
+        patterns = cut(self.patterns)
+        return replace(
+            self,
+            query=cut(self.query),
+            patterns=patterns,
+            values=patterns if self.values is self.patterns else cut(self.values),
+            beta=cut(self.beta) if isinstance(self.beta, Tensor) else self.beta,
+            bias=None if self.bias is None else cut(self.bias),
+            mask=None if self.mask is None else cut(self.mask),
+            batch=torch.Size((*self.batch[:-1], len(range(*which.indices(self.batch[-1]))))),
+        )
+
     @property
     def dtype(self) -> torch.dtype:
         """The data type of the result."""

@@ -1,0 +1,1 @@
+"""Other packages' names on top of hopfield, for code and checkpoints written for them."""

@@ -1,0 +1,15 @@
+"""Layers: the general one, pooling, lookup, and what transformers are built of."""
+
+from hopfield.nn.averaging import GaussianAveraging
+from hopfield.nn.beta import LearnedBeta
+from hopfield.nn.hopfield import Hopfield
+from hopfield.nn.lookup import HopfieldLayer
+from hopfield.nn.pooling import HopfieldPooling
+
+__all__ = [
+    "GaussianAveraging",
+    "Hopfield",
+    "HopfieldLayer",
+    "HopfieldPooling",
+    "LearnedBeta",
+]

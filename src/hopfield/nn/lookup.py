@@ -1,0 +1,244 @@
+"""Lookup: states associate with patterns that belong to the layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Self, Unpack, overload
+
+import torch
+from torch import Tensor, nn
+
+from hopfield.core.retrieval import Retrieval
+from hopfield.errors import HopfieldError
+from hopfield.nn.association import Masks
+from hopfield.nn.hopfield import Hopfield, Options, arrange, restore
+from hopfield.nn.pooling import free_rows
+
+
+class HopfieldLayer(nn.Module):
+    """Look states up in stored patterns that belong to the layer: a `Hopfield` layer with learned or given memory.
+
+    Z = softmax(β R W_Q (Y W_K)ᵀ) Y W_V with stored patterns Y learned, or taken from a training set, and values from
+    them or from targets of their own (Ramsauer et al. 2021, Sec. 3, "Hopfield layer"). In place of a dense layer, or as
+    a memory of examples, prototypes or support vectors; see `from_patterns`.
+
+    The memory is projected once per forward pass for the whole batch. In evaluation without gradients it is kept until a
+    parameter changes. (Changes through `.data` cannot be seen: call `layer.eval()` after them.)
+
+    Args:
+        input_size: size of a state.
+        patterns: their number N, to be learned, or a tensor (N, stored_size) of given ones.
+        targets: None: the values are the patterns; "learned": rows of their own; or a tensor (N, value_size).
+        trainable: whether the patterns are learned. If not, they are a buffer.
+        trainable_targets: the same for targets.
+        options: the keyword arguments of `Hopfield`.
+
+    Raises:
+        HopfieldError: as `Hopfield`; given patterns or targets of wrong shape.
+
+    Example:
+        >>> layer = hopfield.HopfieldLayer(64, patterns=512, heads=4)
+        >>> layer(torch.randn(8, 20, 64)).shape
+        torch.Size([8, 20, 64])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        *,
+        patterns: int | Tensor,
+        targets: Literal["learned"] | Tensor | None = None,
+        trainable: bool = True,
+        trainable_targets: bool = True,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__()
+        if isinstance(patterns, Tensor) and patterns.dim() == 2:
+            options.setdefault("stored_size", patterns.shape[1])
+        if isinstance(targets, Tensor) and targets.dim() == 2:
+            options.setdefault("value_size", targets.shape[1])
+        self.hopfield = Hopfield(input_size, **options)
+        self.patterns = free_rows("patterns", patterns, self.hopfield.stored_size, trainable)
+        count = self.patterns.shape[0]
+        self.targets: Tensor | None = None
+        if isinstance(targets, Tensor) and targets.shape[:1] != (count,):
+            raise HopfieldError(f"targets: expected one row per pattern, {count}, got {tuple(targets.shape)}")
+        if targets is not None and not isinstance(targets, Tensor) and targets != "learned":
+            raise HopfieldError(f'targets must be None, "learned" or a tensor ({count}, value_size), got {targets!r}')
+        if targets is not None:
+            rows = targets if isinstance(targets, Tensor) else count
+            self.targets = free_rows("targets", rows, self.hopfield.value_size, trainable_targets)
+        elif self.hopfield.value_size != self.hopfield.stored_size:
+            raise HopfieldError(
+                f"value_size: the values are the patterns, of size {self.hopfield.stored_size}, "
+                f'got value_size={self.hopfield.value_size}; give targets="learned" or a tensor'
+            )
+        self._random = not isinstance(patterns, Tensor), targets == "learned" if isinstance(targets, str) else False
+        self._kept = _Kept()
+        self.reset_rows()
+
+    @classmethod
+    def from_patterns(
+        cls, patterns: Tensor, targets: Tensor | None = None, *, trainable: bool = False, **options: Unpack[Options]
+    ) -> Self:
+        """The memory of a training set: states are compared with the patterns as they are, targets are averaged.
+
+        Nothing is normalised or projected unless `options` say so. With `separation=TopK(k)`, `similarity="euclidean"`
+        and a small beta it is the vote of the k nearest neighbours; with support vectors and their coefficients a
+        kernel machine; with class centres and `trainable=True` learning vector quantisation.
+
+        Args:
+            patterns: (N, d).
+            targets: (N, v), such as one-hot classes; default the patterns.
+            trainable: whether patterns and targets are learned further.
+            options: the keyword arguments of `Hopfield`; `project` is (), `norm` None and `beta` 1 by default.
+
+        Raises:
+            HopfieldError: as the constructor.
+        """
+        free_rows("patterns", patterns, patterns.shape[-1] if isinstance(patterns, Tensor) else 1, False)
+        options.setdefault("project", ())
+        options.setdefault("norm", None)
+        options.setdefault("beta", 1.0)
+        size = patterns.shape[-1]
+        layer = cls(
+            size,
+            patterns=patterns,
+            targets=targets,
+            trainable=trainable,
+            trainable_targets=trainable,
+            **options,
+        )
+        return layer.to(patterns.device)
+
+    def reset_parameters(self) -> None:
+        """Initialise anew; patterns and targets N(0, 1) unless they were given."""
+        self.hopfield.reset_parameters()
+        self.reset_rows()
+
+    def reset_rows(self) -> None:
+        """Draw patterns and targets anew, N(0, 1), unless they were given."""
+        patterns, targets = self._random
+        if patterns:
+            nn.init.normal_(self.patterns)
+        if targets and self.targets is not None:
+            nn.init.normal_(self.targets)
+        self._kept.clear()
+
+    @overload
+    def forward(
+        self,
+        state: Tensor,
+        *,
+        stored_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+        association_bias: Tensor | None = None,
+        return_retrieval: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        state: Tensor,
+        *,
+        stored_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+        association_bias: Tensor | None = None,
+        return_retrieval: Literal[True],
+    ) -> tuple[Tensor, Retrieval]: ...
+
+    def forward(
+        self,
+        state: Tensor,
+        *,
+        stored_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+        association_bias: Tensor | None = None,
+        return_retrieval: bool = False,
+    ) -> Tensor | tuple[Tensor, Retrieval]:
+        """Look states up.
+
+        Args:
+            state: (*batch, L, input_size), or (L, *batch, input_size) with batch_first=False; (L, input_size) is a batch
+                of L rows, as in a dense layer.
+            stored_mask: bool, broadcasts to (*batch, N); True takes part.
+            association_mask: bool, (L, N), (*batch, L, N) or (*batch, h, L, N).
+            association_bias: b of the scores β (ξ·x + b), of the same shapes.
+            return_retrieval: also return what happened; see `Hopfield`.
+
+        Returns:
+            The output in the order of the input; and the `Retrieval` if asked for, (*batch, h, L).
+
+        Raises:
+            HopfieldError: inputs of wrong size or dtype, masks of a wrong shape.
+        """
+        hopfield = self.hopfield
+        (rows,) = arrange(hopfield.batch_first, ("state", state, hopfield.input_size))
+        association = hopfield.association()
+        masks = Masks(stored_mask, association_mask, association_bias)
+
+        def project() -> tuple[Tensor, Tensor]:
+            return association.memory(self.patterns, self.patterns if self.targets is None else self.targets)
+
+        memory = self._kept.get(self, project)
+        query = association.states(rows)
+        if not return_retrieval:
+            return restore(association.associate(query, *memory, masks), hopfield.batch_first)
+        output, found = association.retrieve(query, *memory, masks)
+        return restore(output, hopfield.batch_first), found
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation; the projected memory is made anew."""
+        self._kept.clear()
+        return super().train(mode)
+
+    def extra_repr(self) -> str:
+        """The number of patterns."""
+        given = "" if isinstance(self.patterns, nn.Parameter) else ", given"
+        targets = "the patterns" if self.targets is None else tuple(self.targets.shape)
+        return f"patterns={self.patterns.shape[0]}{given}, targets={targets}"
+
+
+class _Kept:
+    """The projected memory of a layer in evaluation, kept while its parameters are the same. Not copied, not saved."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._key: tuple[Any, ...] | None = None
+        self._memory: tuple[Tensor, Tensor] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Kept:
+        return _Kept()
+
+    def __reduce__(self) -> tuple[type[_Kept], tuple[()]]:
+        return _Kept, ()
+
+    def get(self, layer: nn.Module, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """What `project` makes, or made when the layer's tensors were the same as now."""
+        if layer.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return project()
+        tensors = [*layer.parameters(), *layer.buffers()]
+        if any(not _plain(tensor) for tensor in tensors):
+            return project()
+        key = (*((id(tensor), tensor._version, tensor.data_ptr(), tensor.dtype) for tensor in tensors), _precision())
+        if self._memory is None or key != self._key:
+            self._key, self._memory = key, project()
+        return self._memory
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether changes of a tensor can be told; not in inference mode, nor within a transformation of a function."""
+    return not tensor.is_inference() and type(tensor) in {Tensor, nn.Parameter, nn.Buffer} and not _transformed(tensor)
+
+
+def _transformed(tensor: Tensor) -> bool:
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # type: ignore[no-any-return,attr-defined]
+
+
+def _precision() -> torch.dtype | None:
+    """The data type of an autocast region, which projections take on."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else (
+        torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+    )

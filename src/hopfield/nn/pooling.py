@@ -1,0 +1,224 @@
+"""Pooling: learned states read a set of instances."""
+
+from __future__ import annotations
+
+from typing import Literal, Unpack, overload
+
+import torch
+from torch import Tensor, nn
+
+from hopfield.bags import Bags
+from hopfield.core.retrieval import Retrieval
+from hopfield.errors import HopfieldError
+from hopfield.nn.association import Masks
+from hopfield.nn.hopfield import Hopfield, Options, arrange, restore
+
+# bags of at least this many instances are pooled alone, without a copy
+_ALONE = 4096
+
+
+class HopfieldPooling(nn.Module):
+    """Pool a set of instances into S vectors: a `Hopfield` layer whose S states are learned and whose memory is the set.
+
+    Z = softmax(β Q Kᵀ) V with Q = R W_Q from the learned states R (Ramsauer et al. 2021, Sec. 3, "Hopfield pooling").
+    With one step this is attention pooling, for multiple-instance learning, or in place of averages, of the last state
+    of a recurrent network, or of a class token. The axis of the S pooled vectors is kept; `.flatten(1)` drops it.
+
+    Few states over many instances are pooled without projecting the instances: the projections move into the states
+    and behind the mean (exact; chosen by itself).
+
+    Args:
+        input_size: size of an instance, and of a state before its projection.
+        states: their number S, or a tensor (S, size) of given ones; size is `input_size`, or the head size k where
+            states are not projected.
+        trainable: whether the states are learned. If not, they are a buffer.
+        options: the keyword arguments of `Hopfield`.
+
+    Raises:
+        HopfieldError: as `Hopfield`; given states of wrong shape.
+
+    Example:
+        >>> pooling = hopfield.HopfieldPooling(32, heads=4, states=2)
+        >>> pooling(torch.randn(8, 100, 32)).shape
+        torch.Size([8, 2, 32])
+        >>> bags = hopfield.Bags.from_list([torch.randn(n, 32) for n in (5, 1000, 0)])
+        >>> pooling(bags).shape
+        torch.Size([3, 2, 32])
+    """
+
+    def __init__(
+        self, input_size: int, *, states: int | Tensor = 1, trainable: bool = True, **options: Unpack[Options]
+    ) -> None:
+        super().__init__()
+        options.setdefault("stored_size", input_size)
+        project = options.get("project")
+        given = states.shape[-1] if isinstance(states, Tensor) and states.dim() == 2 else None
+        projected = project is None or "state" in project
+        head_size = options.get("head_size") or given or input_size
+        self.hopfield = Hopfield(input_size if projected else head_size, **options)
+        self.states = free_rows("states", states, self.hopfield.input_size, trainable)
+        self._random = not isinstance(states, Tensor)
+        self.reset_states()
+
+    def reset_parameters(self) -> None:
+        """Initialise anew; states N(0, 1) unless they were given."""
+        self.hopfield.reset_parameters()
+        self.reset_states()
+
+    def reset_states(self) -> None:
+        """Draw the states anew, N(0, 1), unless they were given."""
+        if self._random:
+            nn.init.normal_(self.states)
+
+    @overload
+    def forward(
+        self,
+        stored: Tensor | Bags,
+        value: Tensor | None = None,
+        *,
+        stored_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+        association_bias: Tensor | None = None,
+        return_retrieval: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        stored: Tensor | Bags,
+        value: Tensor | None = None,
+        *,
+        stored_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+        association_bias: Tensor | None = None,
+        return_retrieval: Literal[True],
+    ) -> tuple[Tensor, Retrieval]: ...
+
+    def forward(
+        self,
+        stored: Tensor | Bags,
+        value: Tensor | Bags | None = None,
+        *,
+        stored_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+        association_bias: Tensor | None = None,
+        return_retrieval: bool = False,
+    ) -> Tensor | tuple[Tensor, Retrieval]:
+        """Pool sets of instances.
+
+        Args:
+            stored: (*batch, N, input_size), or (N, *batch, input_size) with batch_first=False; or B bags as `Bags`, whose
+                cost grows with the sum of their sizes.
+            value: other numbers per instance, (*batch, N, value_size), or Bags; default the instances themselves.
+            stored_mask: bool, broadcasts to (*batch, N); True takes part. For padding.
+            association_mask: bool, (S, N), (*batch, S, N) or (*batch, h, S, N).
+            association_bias: b of the scores β (ξ·x + b), of the same shapes.
+            return_retrieval: also return what happened; see `Hopfield`. For bags see `association_weights`.
+
+        Returns:
+            (*batch, S, output_size), or (S, *batch, output_size) with batch_first=False; (B, S, output_size) for bags.
+            Zeros for an empty set. And the `Retrieval` if asked for, (*batch, h, S).
+
+        Raises:
+            HopfieldError: inputs of wrong size or dtype, masks of a wrong shape, masks or a retrieval with bags.
+        """
+        masks = Masks(stored_mask, association_mask, association_bias)
+        if isinstance(stored, Bags):
+            return self._pool_bags(stored, value, masks, return_retrieval)
+        hopfield = self.hopfield
+        rows, values = self._arranged(stored, value)
+        if return_retrieval:
+            association = hopfield.association()
+            query = self._query(rows)
+            output, found = association.retrieve(query, *association.memory(rows, values), masks)
+            return restore(output, hopfield.batch_first), found
+        return restore(self._pool(rows, values, masks), hopfield.batch_first)
+
+    def association_weights(self, stored: Tensor | Bags, *, stored_mask: Tensor | None = None) -> Tensor:
+        """How much every instance counts: the weights of the last association.
+
+        Returns:
+            (*batch, h, S, N) for a tensor, one row per head and state; (total, h, S) for bags, aligned with
+            `bags.instances`.
+        """
+        if not isinstance(stored, Bags):
+            return self(stored, stored_mask=stored_mask, return_retrieval=True)[1].weights
+        heads, states = self.hopfield.heads, self.states.shape[0]
+        result = stored.instances.new_zeros((stored.total, heads, states))
+        positions = torch.arange(stored.total, device=stored.device)
+        for group in stored.groups():
+            weights = self(group.instances, stored_mask=group.mask, return_retrieval=True)[1].weights
+            rows = weights[..., : group.instances.shape[1]].permute(0, 3, 1, 2)  # (b, n, h, S), less extra patterns
+            where = group.take(positions)
+            take = torch.ones_like(where, dtype=torch.bool) if group.mask is None else group.mask
+            result = result.index_put((where[take],), rows[take].to(result.dtype))
+        return result
+
+    def extra_repr(self) -> str:
+        """The number of states."""
+        return f"states={self.states.shape[0]}" + ("" if isinstance(self.states, nn.Parameter) else ", given")
+
+    def _arranged(self, stored: Tensor, value: Tensor | Bags | None) -> tuple[Tensor, Tensor]:
+        hopfield = self.hopfield
+        if isinstance(value, Bags):
+            raise HopfieldError("value: expected a tensor like stored, got Bags; give both as Bags or both as tensors")
+        value = stored if value is None else value
+        rows, values = arrange(
+            hopfield.batch_first, ("stored", stored, hopfield.stored_size), ("value", value, hopfield.value_size)
+        )
+        return rows, values
+
+    def _query(self, rows: Tensor) -> Tensor:
+        """(*batch, h, S, k), the same for all of the batch."""
+        query = self.hopfield.association().states(self.states)
+        return query.expand(*rows.shape[:-2], *query.shape[-3:])
+
+    def _pool(self, rows: Tensor, values: Tensor, masks: Masks) -> Tensor:
+        association = self.hopfield.association()
+        query = association.states(self.states)  # (h, S, k)
+        width = (self.hopfield.head_size + self.hopfield.head_value_size) // 2
+        if values is rows and association.folds(self.states.shape[0], rows.shape[-1], width, masks):
+            return association.pool(query, rows, masks)
+        query = query.expand(*rows.shape[:-2], *query.shape[-3:])
+        return association.associate(query, *association.memory(rows, values), masks)
+
+    def _pool_bags(self, bags: Bags, value: Tensor | Bags | None, masks: Masks, return_retrieval: bool) -> Tensor:
+        if masks or return_retrieval:
+            raise HopfieldError(
+                "bags need no masks and give no retrieval: leave instances out of the bags, and see "
+                "association_weights(bags) for how much each counts"
+            )
+        size = self.hopfield.stored_size
+        (rows,) = arrange(True, ("the instances of the bags", bags.instances, size))
+        values = value.instances if isinstance(value, Bags) else value
+        if values is not None:
+            (values,) = arrange(True, ("value", values, self.hopfield.value_size))
+            if values.shape[0] != rows.shape[0]:
+                raise HopfieldError(f"value: expected one row per instance, {rows.shape[0]}, got {values.shape[0]}")
+            bags = bags.with_instances(torch.cat([rows, values], -1))
+        parts, order = [], []
+        for group in bags.groups(alone=_ALONE):
+            pooled = group.instances
+            if values is not None:
+                pooled, other = pooled.split([size, values.shape[-1]], -1)
+            parts.append(self._pool(pooled, pooled if values is None else other, Masks(group.mask)))
+            order.append(group.indices)
+        if not parts:
+            return rows.new_zeros((0, self.states.shape[0], self.hopfield.output_size))
+        place = torch.argsort(torch.cat(order)).to(rows.device, non_blocking=True)
+        return torch.cat(parts).index_select(0, place)
+
+
+def free_rows(name: str, rows: int | Tensor, size: int, trainable: bool) -> Tensor:
+    """Rows that belong to a layer: a number of them to be drawn, or given ones; a parameter, or else a buffer."""
+    if isinstance(rows, Tensor):
+        if rows.dim() != 2 or rows.shape[0] < 1 or rows.shape[1] != size or not rows.is_floating_point():
+            raise HopfieldError(
+                f"{name} must be a floating-point tensor (number, {size}), got {rows.dtype} {tuple(rows.shape)}"
+            )
+        tensor = rows.detach().clone()
+    elif not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+        raise HopfieldError(f"{name} must be a number of at least 1 or a tensor (number, {size}), got {rows!r}")
+    else:
+        tensor = torch.empty(rows, size)
+    return nn.Parameter(tensor) if trainable else nn.Buffer(tensor)
