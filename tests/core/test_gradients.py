@@ -208,7 +208,7 @@ def test_the_gradient_of_a_linear_fixed_point_is_exact(seed):
     A = vectors @ torch.diag(torch.linspace(-0.9, 0.9, d).double()) @ vectors.T
     A, b = (A + A.T) / 2, normal(g, 3, d).requires_grad_()
     inverse = torch.linalg.inv(torch.eye(d).double() - A)
-    state = fixed_point(lambda s, b: s @ A + b, 1e-12, (b @ inverse).detach(), b)
+    state = fixed_point(lambda s, b: s @ A + b, 1e-12, (b @ inverse).detach(), torch.zeros_like(b), b)
     weight = normal(g, 3, d)
     (gradient,) = torch.autograd.grad((state * weight).sum(), b)
     close(gradient, weight @ inverse, 10)
@@ -317,7 +317,7 @@ def test_a_tolerance_that_is_not_reached_is_warned_about():
     row = torch.arange(12).double()
     hilbert = 1 / (row + row[:, None] + 1)  # all but singular
     b = torch.ones(2, 12).double().requires_grad_()
-    state = fixed_point(lambda s, b: s - s @ hilbert + b, 1e-13, torch.zeros(2, 12).double(), b)
+    state = fixed_point(lambda s, b: s - s @ hilbert + b, 1e-13, torch.zeros(2, 12).double(), torch.zeros(2, 12), b)
     with pytest.warns(RuntimeWarning, match="adjoint tolerance 1e-13 was not reached for 2 of 2; .*loosen adjoint_tol"):
         state.sum().backward()
 

@@ -113,10 +113,12 @@ def unroll(update: Update, steps: int, state: Tensor, *parameters: Tensor | None
 
 
 class _FixedPoint(torch.autograd.Function):
-    """A fixed point ξ = f(ξ, θ); its derivative in θ by the implicit function theorem, none in the starting state."""
+    """A fixed point ξ = f(ξ, θ); its derivative in θ by the implicit function theorem, zero in the starting state."""
 
     @staticmethod
-    def forward(ctx: Any, update: Update, tol: float, state: Tensor, *parameters: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, update: Update, tol: float, state: Tensor, start: Tensor, *parameters: Tensor | None
+    ) -> Tensor:
         ctx.update, ctx.tol = update, tol
         ctx.save_for_backward(state, *parameters)
         return state.clone()
@@ -136,21 +138,22 @@ class _FixedPoint(torch.autograd.Function):
             return vector - _pull_back(ctx.update, state, fixed, vector, none)[0]
 
         adjoint = _conjugate_gradients(hessian, grads[0], ctx.tol)
-        _, of_parameters = _pull_back(ctx.update, state, fixed, adjoint, ctx.needs_input_grad[3:])
-        return None, None, None, *of_parameters
+        _, of_parameters = _pull_back(ctx.update, state, fixed, adjoint, ctx.needs_input_grad[4:])
+        of_start = torch.zeros_like(state) if ctx.needs_input_grad[3] else None
+        return None, None, None, of_start, *of_parameters
 
 
-def fixed_point(update: Update, tol: float, state: Tensor, *parameters: Tensor | None) -> Tensor:
+def fixed_point(update: Update, tol: float, state: Tensor, start: Tensor, *parameters: Tensor | None) -> Tensor:
     """Give a state that is a fixed point its derivative in the parameters: solve (I - J) u = g, then pull u back.
 
-    The Jacobian J of an update is symmetric and I - J is the Hessian of the energy, positive definite at a minimum, so
+    In the starting state, of the same shape, it is zero. The Jacobian J of an update is symmetric and I - J is the Hessian of the energy, positive definite at a minimum, so
     conjugate gradients solve the system for all states at once to the relative tolerance `tol`.
 
     Warns:
         RuntimeWarning: I - J is not positive definite at some state (the update does not contract there, so the
             fixed point is not a stable one), or the tolerance was not reached.
     """
-    result: Tensor = _FixedPoint.apply(update, tol, state, *parameters)
+    result: Tensor = _FixedPoint.apply(update, tol, state, start, *parameters)
     return result
 
 

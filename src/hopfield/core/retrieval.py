@@ -305,7 +305,7 @@ def _repeat(task: Task, steps: int, path: list[Tensor] | None) -> Tensor:
 
 def _with_implicit_gradient(task: Task, state: Tensor, converged: Tensor, tol: float) -> Tensor:
     parameters = _parameters(task)
-    if not (torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in parameters)):
+    if not (torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in (task.query, *parameters))):
         return state
     if not bool(converged.all()):
         warnings.warn(
@@ -314,7 +314,7 @@ def _with_implicit_gradient(task: Task, state: Tensor, converged: Tensor, tol: f
             RuntimeWarning,
             stacklevel=3,
         )
-    return fixed_point(lambda state, *p: _next(task, state, *p), tol, state, *parameters)
+    return fixed_point(lambda state, *p: _next(task, state, *p), tol, state, task.query, *parameters)
 
 
 @torch.no_grad()

@@ -239,13 +239,25 @@ class Association:
 
     # ----------------------------------------------------------------------------------------------------- pooling
 
-    def folds(self, states: int, size: int, width: int, masks: Masks) -> bool:
+    def pooled(self, state: Tensor, rows: Tensor, value: Tensor, masks: Masks) -> Tensor:
+        """The output for states (L, size) that are the same for every set of rows (*batch, N, size)."""
+        query = self.states(state)  # (h, L, k)
+        if value is rows and self._folds(query.shape[-2], rows.shape[-1], masks):
+            return self._folded(query, rows, masks)
+        query = query.expand(*rows.shape[:-2], *query.shape[-3:])
+        return self.associate(query, *self.memory(rows, value), masks)
+
+    def _folds(self, states: int, size: int, masks: Masks) -> bool:
         """Whether it pays to fold the projections into a few states instead of applying them to many patterns.
 
         W_K moves into the states, W_V behind the mean; that is exact where the weights do not change when a
         constant is added to the scores, and sum to 1.
         """
         statistics = self.stored.statistics
+        # multiplications per pattern and head: the projections and what comes after them, against the folded form
+        widths = [
+            source.weight.shape[0] / self.heads for source in (self.stored, self.value) if source.weight is not None
+        ]
         return (
             isinstance(self.separation, Streamable)
             and self.separation.sums_to_one
@@ -258,20 +270,20 @@ class Association:
             and statistics == self.value.statistics
             and self.stored.module is None
             and self.value.module is None
-            and (self.stored.weight is None or 2 * states * size <= 2 * width * (size + states))
+            and (len(widths) < 2 or 2 * states * size <= sum(widths) * (size + states))
         )
 
-    def pool(self, query: Tensor, rows: Tensor, masks: Masks) -> Tensor:
+    def _folded(self, query: Tensor, rows: Tensor, masks: Masks) -> Tensor:
         """The output for states (h, L, k) that attend to unprojected rows (*batch, N, size), which are the values."""
         statistics = self.stored.statistics
-        assert statistics is not None, "see `folds`"
+        assert statistics is not None, "see `_folds`"
         epsilon = statistics[1] if statistics[0] == "layer" else None
         heads, states, _ = query.shape
         beta = self.beta
         if isinstance(beta, Tensor):
             beta = beta.reshape(-1, 1, 1).expand(heads, states, 1).reshape(-1, 1)
         mask = None if masks.stored is None else masks.stored_mask(rows.shape[:-1]).unsqueeze(-2)  # (*batch, 1, N)
-        assert isinstance(self.steps, int), "see `folds`"
+        assert isinstance(self.steps, int), "see `_folds`"
         for step in range(self.steps):
             folded = self.stored.folded_into(query).flatten(-3, -2)  # (*batch, h L, size)
             task = Task.of(folded, rows, None, beta, None, mask, self.separation)

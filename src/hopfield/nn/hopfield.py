@@ -272,7 +272,9 @@ class Hopfield(nn.Module):
             parts.append(f"stored_size={self.stored_size}, value_size={self.value_size}")
         if not isinstance(self.beta, nn.Module):
             beta = self.beta
-            parts.append(f"beta={beta:.4g}" if isinstance(beta, float) else f"beta={[round(b, 4) for b in beta.tolist()]}")
+            parts.append(
+                f"beta={beta:.4g}" if isinstance(beta, float) else f"beta={[round(b, 4) for b in beta.tolist()]}"
+            )
         parts.append(f"separation={self.separation!r}, steps={self.steps}")
         for name, default in (("similarity", "dot"), ("extra", ()), ("dropout", 0.0), ("batch_first", True)):
             if getattr(self, name) != default:

@@ -60,21 +60,20 @@ class HopfieldLayer(nn.Module):
         self.hopfield = Hopfield(input_size, **options)
         self.patterns = free_rows("patterns", patterns, self.hopfield.stored_size, trainable)
         count = self.patterns.shape[0]
-        self.targets: Tensor | None = None
         if isinstance(targets, Tensor) and targets.shape[:1] != (count,):
             raise HopfieldError(f"targets: expected one row per pattern, {count}, got {tuple(targets.shape)}")
         if targets is not None and not isinstance(targets, Tensor) and targets != "learned":
             raise HopfieldError(f'targets must be None, "learned" or a tensor ({count}, value_size), got {targets!r}')
-        if targets is not None:
-            rows = targets if isinstance(targets, Tensor) else count
-            self.targets = free_rows("targets", rows, self.hopfield.value_size, trainable_targets)
-        elif self.hopfield.value_size != self.hopfield.stored_size:
+        if targets is None and self.hopfield.value_size != self.hopfield.stored_size:
             raise HopfieldError(
                 f"value_size: the values are the patterns, of size {self.hopfield.stored_size}, "
                 f'got value_size={self.hopfield.value_size}; give targets="learned" or a tensor'
             )
+        rows = targets if isinstance(targets, Tensor) else count
+        own = targets is not None
+        self.targets = free_rows("targets", rows, self.hopfield.value_size, trainable_targets) if own else None
         self._random = not isinstance(patterns, Tensor), targets == "learned" if isinstance(targets, str) else False
-        self._kept = _Kept()
+        self._kept = Kept()
         self.reset_rows()
 
     @classmethod
@@ -199,7 +198,7 @@ class HopfieldLayer(nn.Module):
         return f"patterns={self.patterns.shape[0]}{given}, targets={targets}"
 
 
-class _Kept:
+class Kept:
     """The projected memory of a layer in evaluation, kept while its parameters are the same. Not copied, not saved."""
 
     def __init__(self) -> None:
@@ -209,11 +208,11 @@ class _Kept:
         self._key: tuple[Any, ...] | None = None
         self._memory: tuple[Tensor, Tensor] | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Kept:
-        return _Kept()
+    def __deepcopy__(self, memo: dict[int, Any]) -> Kept:
+        return Kept()
 
-    def __reduce__(self) -> tuple[type[_Kept], tuple[()]]:
-        return _Kept, ()
+    def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
+        return Kept, ()
 
     def get(self, layer: nn.Module, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """What `project` makes, or made when the layer's tensors were the same as now."""
@@ -239,6 +238,8 @@ def _transformed(tensor: Tensor) -> bool:
 
 def _precision() -> torch.dtype | None:
     """The data type of an autocast region, which projections take on."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else (
-        torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+    return (
+        torch.get_autocast_dtype("cpu")
+        if torch.is_autocast_enabled("cpu")
+        else (torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None)
     )

@@ -129,10 +129,11 @@ class HopfieldPooling(nn.Module):
         rows, values = self._arranged(stored, value)
         if return_retrieval:
             association = hopfield.association()
-            query = self._query(rows)
+            query = association.states(self.states)  # (h, S, k)
+            query = query.expand(*rows.shape[:-2], *query.shape[-3:])
             output, found = association.retrieve(query, *association.memory(rows, values), masks)
             return restore(output, hopfield.batch_first), found
-        return restore(self._pool(rows, values, masks), hopfield.batch_first)
+        return restore(hopfield.association().pooled(self.states, rows, values, masks), hopfield.batch_first)
 
     def association_weights(self, stored: Tensor | Bags, *, stored_mask: Tensor | None = None) -> Tensor:
         """How much every instance counts: the weights of the last association.
@@ -168,20 +169,6 @@ class HopfieldPooling(nn.Module):
         )
         return rows, values
 
-    def _query(self, rows: Tensor) -> Tensor:
-        """(*batch, h, S, k), the same for all of the batch."""
-        query = self.hopfield.association().states(self.states)
-        return query.expand(*rows.shape[:-2], *query.shape[-3:])
-
-    def _pool(self, rows: Tensor, values: Tensor, masks: Masks) -> Tensor:
-        association = self.hopfield.association()
-        query = association.states(self.states)  # (h, S, k)
-        width = (self.hopfield.head_size + self.hopfield.head_value_size) // 2
-        if values is rows and association.folds(self.states.shape[0], rows.shape[-1], width, masks):
-            return association.pool(query, rows, masks)
-        query = query.expand(*rows.shape[:-2], *query.shape[-3:])
-        return association.associate(query, *association.memory(rows, values), masks)
-
     def _pool_bags(self, bags: Bags, value: Tensor | Bags | None, masks: Masks, return_retrieval: bool) -> Tensor:
         if masks or return_retrieval:
             raise HopfieldError(
@@ -196,12 +183,13 @@ class HopfieldPooling(nn.Module):
             if values.shape[0] != rows.shape[0]:
                 raise HopfieldError(f"value: expected one row per instance, {rows.shape[0]}, got {values.shape[0]}")
             bags = bags.with_instances(torch.cat([rows, values], -1))
+        association = self.hopfield.association()
         parts, order = [], []
         for group in bags.groups(alone=_ALONE):
-            pooled = group.instances
+            part = other = group.instances
             if values is not None:
-                pooled, other = pooled.split([size, values.shape[-1]], -1)
-            parts.append(self._pool(pooled, pooled if values is None else other, Masks(group.mask)))
+                part, other = part.split([size, values.shape[-1]], -1)
+            parts.append(association.pooled(self.states, part, other, Masks(group.mask)))
             order.append(group.indices)
         if not parts:
             return rows.new_zeros((0, self.states.shape[0], self.hopfield.output_size))

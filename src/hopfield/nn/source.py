@@ -109,14 +109,19 @@ class Source:
     def folded_into(self, heads: Tensor) -> Tensor:
         """States whose products with normalised rows are those of `heads` with the projected rows, up to a constant.
 
-        (*batch, h, L, k) -> (*batch, h, L, size): W ᵀ ξ, or g ∘ ξ without a projection.
+        (*batch, h, L, k) -> (*batch, h, L, size): Wᵀ ξ, or g ∘ ξ without a projection.
         """
+        shift: Tensor | None
         if self.weight is not None:
-            weight = self.absorbed().weight
-            assert weight is not None
-            return heads @ weight.unflatten(0, (heads.shape[-3], -1))
-        scale = None if self.norm is None else self.norm.weight
-        return heads * scale if isinstance(scale, Tensor) else heads
+            source = self.absorbed()
+            assert source.weight is not None
+            shift = source.bias
+            result = heads @ source.weight.unflatten(0, (heads.shape[-3], -1))
+        else:
+            scale, shift = (None, None) if self.norm is None else (self.norm.weight, self.norm.bias)
+            result = heads * scale if isinstance(scale, Tensor) else heads
+        # what all scores of a state share has a gradient of zero, not none: DistributedDataParallel waits for it
+        return result + 0.0 * shift.sum() if isinstance(shift, Tensor) and shift.requires_grad else result
 
     def behind(self, mean: Tensor) -> Tensor:
         """What the source makes of weighted means of normalised rows, (*batch, h, L, size) -> (*batch, h, L, k)."""
