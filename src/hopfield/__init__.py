@@ -6,23 +6,33 @@ from typing import TYPE_CHECKING, Any
 from hopfield.__about__ import __version__
 
 if TYPE_CHECKING:
-    from hopfield import binary, separation, theory
+    from hopfield import binary, compat, nn, separation, theory
+    from hopfield.bags import Bags
     from hopfield.core.association import associate, association_weights
     from hopfield.core.energy import energy, jacobian, update
     from hopfield.core.retrieval import Retrieval, retrieve
     from hopfield.errors import HopfieldError
     from hopfield.memory.associative import AssociativeMemory
+    from hopfield.nn.hopfield import Hopfield
+    from hopfield.nn.lookup import HopfieldLayer
+    from hopfield.nn.pooling import HopfieldPooling
 
 __all__ = [
     "AssociativeMemory",
+    "Bags",
+    "Hopfield",
     "HopfieldError",
+    "HopfieldLayer",
+    "HopfieldPooling",
     "Retrieval",
     "__version__",
     "associate",
     "association_weights",
     "binary",
+    "compat",
     "energy",
     "jacobian",
+    "nn",
     "retrieve",
     "separation",
     "theory",
@@ -31,7 +41,11 @@ __all__ = [
 
 _HOMES = {
     "AssociativeMemory": "hopfield.memory.associative",
+    "Bags": "hopfield.bags",
+    "Hopfield": "hopfield.nn.hopfield",
     "HopfieldError": "hopfield.errors",
+    "HopfieldLayer": "hopfield.nn.lookup",
+    "HopfieldPooling": "hopfield.nn.pooling",
     "Retrieval": "hopfield.core.retrieval",
     "associate": "hopfield.core.association",
     "association_weights": "hopfield.core.association",
@@ -40,7 +54,7 @@ _HOMES = {
     "retrieve": "hopfield.core.retrieval",
     "update": "hopfield.core.energy",
 }
-_MODULES = ("binary", "separation", "theory")
+_MODULES = ("binary", "compat", "nn", "separation", "theory")
 
 
 def __getattr__(name: str) -> Any:

@@ -74,9 +74,9 @@ WAYS = ("dense", "fused", "pooling", "streaming", "repeated")
 THRESHOLDS = {
     "dense": {"_SMALL": 1 << 60},
     "fused": {"_SMALL": 0, "_LARGE_MEMORY": 1 << 60},
-    "pooling": {"_SMALL": 0, "_LARGE_MEMORY": 1, "_FEW_STATES": 1 << 60},
-    "streaming": {"_SMALL": 0, "_LARGE_MEMORY": 1, "_FEW_STATES": 0},
-    "repeated": {"_SMALL": 0, "_LARGE_MEMORY": 1, "_FEW_STATES": 0},
+    "pooling": {"_SMALL": 0, "_LARGE_MEMORY": 1, "_HUGE_MEMORY": 1, "_FEW_STATES": 1 << 60},
+    "streaming": {"_SMALL": 0, "_LARGE_MEMORY": 1, "_HUGE_MEMORY": 1, "_FEW_STATES": 0},
+    "repeated": {"_SMALL": 0, "_LARGE_MEMORY": 1, "_HUGE_MEMORY": 1, "_FEW_STATES": 0},
 }
 BLOCK = 3
 

@@ -548,7 +548,8 @@ def test_small_matrices_are_computed_whole(monkeypatch):
 
 def test_large_memories_are_streamed(monkeypatch):
     query, patterns = torch.randn(20, 3), torch.randn(task._LARGE_MEMORY, 3)
-    for separation in ("softmax", "sparsemax", TopK(3)):
+    assert way_taken(monkeypatch, query, torch.randn(task._HUGE_MEMORY, 3)) == ["_stream"]
+    for separation in ("sparsemax", TopK(3)):
         assert way_taken(monkeypatch, query, patterns, separation=separation) == ["_stream"]
     assert way_taken(monkeypatch, query, patterns, separation=SEPARATIONS[-1]) == ["_dense"]
 

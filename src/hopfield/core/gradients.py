@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hopfield.core.kernels.matmul import traced
 from hopfield.errors import HopfieldError
 
 Update = Callable[..., Tensor]
@@ -104,7 +105,7 @@ def unroll(update: Update, steps: int, state: Tensor, *parameters: Tensor | None
         return state
     tensors = [tensor for tensor in (state, *parameters) if tensor is not None]
     learning = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    if steps == 1 or not learning or torch.compiler.is_compiling():
+    if steps == 1 or not learning or traced():
         for _ in range(steps):
             state = update(state, *parameters)
         return state
@@ -146,8 +147,9 @@ class _FixedPoint(torch.autograd.Function):
 def fixed_point(update: Update, tol: float, state: Tensor, start: Tensor, *parameters: Tensor | None) -> Tensor:
     """Give a state that is a fixed point its derivative in the parameters: solve (I - J) u = g, then pull u back.
 
-    In the starting state, of the same shape, it is zero. The Jacobian J of an update is symmetric and I - J is the Hessian of the energy, positive definite at a minimum, so
-    conjugate gradients solve the system for all states at once to the relative tolerance `tol`.
+    In the starting state, of the same shape, it is zero. The Jacobian J of an update is symmetric and I - J is the
+    Hessian of the energy, positive definite at a minimum, so conjugate gradients solve the system for all
+    states at once to the relative tolerance `tol`.
 
     Warns:
         RuntimeWarning: I - J is not positive definite at some state (the update does not contract there, so the

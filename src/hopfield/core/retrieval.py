@@ -257,7 +257,7 @@ def check_loop(steps: Steps, tol: float, max_steps: int) -> None:
         for count in steps:
             _check_count("steps", count)
     else:
-        _check_count("steps", steps)  # type: ignore[arg-type]  # a string is refused there
+        _check_count("steps", steps)
     _check_count("max_steps", max_steps)
     if not tol > 0:
         raise HopfieldError(f"tol must be above 0, got {tol}")

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hopfield.core.kernels.matmul import traced
 from hopfield.core.kernels.pooling import pool
 from hopfield.core.kernels.streaming import Problem, stream
 from hopfield.core.separation import Separation, Softmax, Streamable
@@ -25,10 +26,13 @@ from hopfield.errors import HopfieldError
 
 # beyond these float32 scores overflow or vanish for patterns of any sensible size
 _BETA = (1e-20, 1e20)
-# score matrices up to this many entries are computed whole: the plain operations have the least overhead
+# score matrices up to this many entries are computed whole
 _SMALL = 1 << 14
-# a memory of at least this many patterns is streamed
+# a memory of at least this many patterns is streamed, where there is no fused kernel for it
 _LARGE_MEMORY = 1 << 11
+# and from this many on, streaming is so much faster than the fused kernel that it is worth its many small operations,
+# which suffer more where processors are busy
+_HUGE_MEMORY = 1 << 14
 # and so are score matrices of more entries than this, to bound memory
 _LARGE_SCORES = 1 << 24
 # at most this many states per memory are pooled: with more, the matrix product outweighs the passage over the patterns
@@ -37,6 +41,11 @@ _FEW_STATES = 16
 
 def broadcast(*shapes: tuple[int, ...]) -> torch.Size | None:
     """The shape to which all of these broadcast; None if they do not (torch's own loads all of SymPy for this)."""
+    if torch.compiler.is_compiling():  # sizes may be symbols, which it knows
+        try:
+            return torch.broadcast_shapes(*shapes)
+        except RuntimeError:
+            return None
     length = max(map(len, shapes))
     result = []
     for sizes in zip(*((1,) * (length - len(shape)) + tuple(shape) for shape in shapes), strict=True):
@@ -144,9 +153,10 @@ class Task:
         if self.epsilon is not None:
             patterns = F.layer_norm(self.patterns, self.patterns.shape[-1:], eps=self.epsilon)
             return replace(self, patterns=patterns, values=patterns, epsilon=None).run(want_potential=want_potential)
-        if self._small():
+        # the score matrix is the slower way where it is small, but twice differentiable
+        if self._small() and (torch.is_grad_enabled() or want_potential or not self._fusible()):
             return self._dense(want_potential)
-        if self._fusible() and not want_potential and (self.dropout or not (self.shared and self.large())):
+        if self._fusible() and not want_potential and (self.dropout or not self._better_streamed()):
             return self._fused(), None
         if isinstance(self.separation, Streamable) and self.large() and not self.dropout:
             values, potential = self._stream(with_values=True)
@@ -212,17 +222,19 @@ class Task:
 
     def _small(self) -> bool:
         batch, states, patterns = self._shape()
-        return batch * states * patterns <= _SMALL
+        # what is compiled once is for all sizes
+        return not torch.compiler.is_compiling() and batch * states * patterns <= _SMALL
 
     @property
     def shared(self) -> bool:
         """Whether one memory serves the whole batch."""
-        return self.patterns.shape[:-2].numel() == 1 and self.values.shape[:-2].numel() == 1
+        sizes = (*self.patterns.shape[:-2], *self.values.shape[:-2])
+        return all(isinstance(size, int) and size == 1 for size in sizes)  # a symbol is not one number
 
     def large(self) -> bool:
         """Whether blocks of patterns pay."""
         batch, states, patterns = self._shape()
-        return not self._small() and (patterns >= _LARGE_MEMORY or batch * states * patterns > _LARGE_SCORES)
+        return not traced() and not self._small() and (patterns >= _LARGE_MEMORY or batch * states * patterns > _LARGE_SCORES)
 
     def _fusible(self) -> bool:
         return (
@@ -271,10 +283,14 @@ class Task:
         )
         return result.reshape(*self.batch, self.query.shape[-2], self.values.shape[-1]).to(self.dtype)
 
+    def _better_streamed(self) -> bool:
+        return self.shared and self.large() and self.patterns.shape[-2] >= _HUGE_MEMORY
+
     def _poolable(self) -> bool:
         batch, states, patterns = self._shape()
         return (
-            isinstance(self.separation, Softmax)
+            not traced()
+            and isinstance(self.separation, Softmax)
             and self.values is self.patterns
             and self.bias is None
             and not self.dropout
@@ -282,7 +298,6 @@ class Task:
             and patterns >= _LARGE_MEMORY
             and (batch * states if self.shared else states) <= _FEW_STATES
             and not self._small()
-            and not torch.compiler.is_compiling()
         )
 
     def _pool(self) -> Tensor:

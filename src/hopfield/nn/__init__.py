@@ -5,11 +5,15 @@ from hopfield.nn.beta import LearnedBeta
 from hopfield.nn.hopfield import Hopfield
 from hopfield.nn.lookup import HopfieldLayer
 from hopfield.nn.pooling import HopfieldPooling
+from hopfield.nn.transformer import HopfieldDecoderLayer, HopfieldEncoderLayer, causal_mask
 
 __all__ = [
     "GaussianAveraging",
     "Hopfield",
+    "HopfieldDecoderLayer",
+    "HopfieldEncoderLayer",
     "HopfieldLayer",
     "HopfieldPooling",
     "LearnedBeta",
+    "causal_mask",
 ]

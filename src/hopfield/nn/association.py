@@ -150,7 +150,8 @@ class Association:
     def _heads(self, rows: Tensor, source: Source) -> Tensor:
         if not source.projects:
             return rows.unsqueeze(-3).expand(*rows.shape[:-2], self.heads, *rows.shape[-2:])
-        return rows.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+        heads: Tensor = rows.unflatten(-1, (self.heads, -1))
+        return heads.transpose(-3, -2)
 
     def _normed(self, heads: Tensor) -> Tensor:
         return heads if self.head_norm is None else self.head_norm(heads)
@@ -186,12 +187,10 @@ class Association:
 
     def _shared(self, query: Tensor, patterns: Tensor, values: Tensor) -> Tensor:
         """One memory for the whole batch, whose states then are those of one batch element."""
-        batch, (heads, states, size) = query.shape[:-3], query.shape[-3:]
-        flat = query.reshape(-1, heads, states, size).transpose(0, 1).reshape(heads, -1, size)
+        flat = query.movedim(-3, 0).flatten(1, -2)  # (h, states of all, k)
         task, alive = self.task(flat, patterns, values, Masks())
         found = associate_task(task, self.steps, self.tol, self.max_steps, self.adjoint_tol)
-        found = found.reshape(heads, -1, states, found.shape[-1]).movedim(0, 2)  # (batch, L, h, v)
-        found = found.reshape(*batch, states, -1)
+        found = found.unflatten(1, (*query.shape[:-3], query.shape[-2])).movedim(0, -2).flatten(-2)  # (*batch, L, h v)
         return self._silenced(found if self.output is None else self.output(found), alive)
 
     def retrieve(self, query: Tensor, patterns: Tensor, values: Tensor, masks: Masks) -> tuple[Tensor, Retrieval]:
@@ -263,7 +262,8 @@ class Association:
             and self.separation.sums_to_one
             and isinstance(self.steps, int)
             and self.head_norm is None
-            and not (self.extra or self.euclidean or self.dropout)
+            and len(self.extra) == 0
+            and not (self.euclidean or self.dropout)
             and masks.association is None
             and masks.bias is None
             and statistics is not None

@@ -62,7 +62,8 @@ class Hopfield(nn.Module):
         head_size: size k of a head's states and patterns; default `input_size` // h. Where states or stored patterns
             are not projected, their size.
         head_value_size: size v of a head's values; default k. Where values are not projected, their size.
-        beta: inverse temperature β above 0: a number, one per head, or a module such as `LearnedBeta(0.5)`; default 1/√k.
+        beta: inverse temperature β above 0: a number, one per head, or a module such as `LearnedBeta(0.5)`; default
+            1/√k.
         separation: how similarities become weights: a name or an object of `hopfield.separation`.
         similarity: "dot" for ξ·x, or "euclidean" for ξ·x - |x|²/2, which orders patterns by their distance.
         steps: updates, at least 1; None: until the states stop moving; or a sequence with one of these per head.
@@ -144,7 +145,8 @@ class Hopfield(nn.Module):
                 f"output_size: without an output projection the output has h v = {heads} x {self.head_value_size} "
                 f"= {width} entries, got output_size={output_size}; leave it out, or project the output"
             )
-        self.output_size = width if "output" not in project else _size("output_size", output_size or input_size)
+        output_size = input_size if output_size is None else _size("output_size", output_size)
+        self.output_size = output_size if "output" in project else width
         self.separation = resolve(separation)
         self.similarity, self.connect_values = similarity, connect_values
         self.steps = tuple(steps) if isinstance(steps, Sequence) else steps
@@ -212,8 +214,9 @@ class Hopfield(nn.Module):
     def reset_parameters(self) -> None:
         """Initialise anew: Glorot-uniform projections without offset, extra patterns N(0, 1/k)."""
         for module in (self.norm_state, self.norm_stored, self.norm_value, self.head_norm):
-            if module is not None and callable(getattr(module, "reset_parameters", None)):
-                module.reset_parameters()
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
         for projection in (self.project_state, self.project_stored, self.project_value, self.project_output):
             if isinstance(projection, nn.Linear):
                 nn.init.xavier_uniform_(projection.weight)
@@ -260,6 +263,7 @@ class Hopfield(nn.Module):
             if learned:
                 for mine, theirs in ((layer.extra_pattern, attention.bias_k), (layer.extra_value, attention.bias_v)):
                     assert mine is not None
+                    assert theirs is not None
                     mine.copy_(theirs.reshape(mine.shape))
             assert layer.project_output is not None
             layer.project_output.load_state_dict(attention.out_proj.state_dict())
@@ -297,7 +301,7 @@ class Hopfield(nn.Module):
             steps=self.steps,
             tol=self.tol,
             max_steps=self.max_steps,
-            output=self.project_output,
+            output=None if self.project_output is None else Source.of(None, self.project_output),
             head_norm=self.head_norm,
             connected=self.connect_values,
             euclidean=self.similarity == "euclidean",
@@ -356,7 +360,7 @@ class Hopfield(nn.Module):
         Returns:
             The output (*batch, L, output_size), zeros for states with nothing to attend to; and if asked for the
             `Retrieval` in the association space, (*batch, h, L): its `weights` are the association matrices
-            (*batch, h, L, N), extra patterns last, and `energy`, `steps`, `converged`, `top` and `support` tell the rest.
+            (*batch, h, L, N), extra patterns last; `energy`, `steps`, `converged`, `top` and `support` tell the rest.
 
         Raises:
             HopfieldError: inputs of wrong size or dtype, masks of a wrong shape.

@@ -22,8 +22,8 @@ class HopfieldLayer(nn.Module):
     them or from targets of their own (Ramsauer et al. 2021, Sec. 3, "Hopfield layer"). In place of a dense layer, or as
     a memory of examples, prototypes or support vectors; see `from_patterns`.
 
-    The memory is projected once per forward pass for the whole batch. In evaluation without gradients it is kept until a
-    parameter changes. (Changes through `.data` cannot be seen: call `layer.eval()` after them.)
+    The memory is projected once per forward pass for the whole batch. In evaluation without gradients it is kept until
+    a parameter changes. (Changes through `.data` cannot be seen: call `layer.eval()` after them.)
 
     Args:
         input_size: size of a state.
@@ -158,8 +158,8 @@ class HopfieldLayer(nn.Module):
         """Look states up.
 
         Args:
-            state: (*batch, L, input_size), or (L, *batch, input_size) with batch_first=False; (L, input_size) is a batch
-                of L rows, as in a dense layer.
+            state: (*batch, L, input_size), or (L, *batch, input_size) with batch_first=False; (L, input_size) is L
+                states, as a batch of rows is for a dense layer.
             stored_mask: bool, broadcasts to (*batch, N); True takes part.
             association_mask: bool, (L, N), (*batch, L, N) or (*batch, h, L, N).
             association_bias: b of the scores β (ξ·x + b), of the same shapes.
@@ -205,6 +205,7 @@ class Kept:
         self.clear()
 
     def clear(self) -> None:
+        """Forget it."""
         self._key: tuple[Any, ...] | None = None
         self._memory: tuple[Tensor, Tensor] | None = None
 
@@ -233,7 +234,7 @@ def _plain(tensor: Tensor) -> bool:
 
 
 def _transformed(tensor: Tensor) -> bool:
-    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # type: ignore[no-any-return,attr-defined]
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def _precision() -> torch.dtype | None:

@@ -18,7 +18,7 @@ _ALONE = 4096
 
 
 class HopfieldPooling(nn.Module):
-    """Pool a set of instances into S vectors: a `Hopfield` layer whose S states are learned and whose memory is the set.
+    """Pool a set of instances into S vectors: a `Hopfield` layer with S learned states, whose memory is the set.
 
     Z = softmax(β Q Kᵀ) V with Q = R W_Q from the learned states R (Ramsauer et al. 2021, Sec. 3, "Hopfield pooling").
     With one step this is attention pooling, for multiple-instance learning, or in place of averages, of the last state
@@ -107,8 +107,8 @@ class HopfieldPooling(nn.Module):
         """Pool sets of instances.
 
         Args:
-            stored: (*batch, N, input_size), or (N, *batch, input_size) with batch_first=False; or B bags as `Bags`, whose
-                cost grows with the sum of their sizes.
+            stored: (*batch, N, input_size), or (N, *batch, input_size) with batch_first=False; or B bags as `Bags`,
+                whose cost grows with the sum of their sizes.
             value: other numbers per instance, (*batch, N, value_size), or Bags; default the instances themselves.
             stored_mask: bool, broadcasts to (*batch, N); True takes part. For padding.
             association_mask: bool, (S, N), (*batch, S, N) or (*batch, h, S, N).
@@ -139,11 +139,12 @@ class HopfieldPooling(nn.Module):
         """How much every instance counts: the weights of the last association.
 
         Returns:
-            (*batch, h, S, N) for a tensor, one row per head and state; (total, h, S) for bags, aligned with
-            `bags.instances`.
+            (*batch, h, S, N) for a tensor, one row per head and state, extra patterns last; (total, h, S) for bags,
+            aligned with `bags.instances`, without extra patterns.
         """
         if not isinstance(stored, Bags):
-            return self(stored, stored_mask=stored_mask, return_retrieval=True)[1].weights
+            found: Retrieval = self(stored, stored_mask=stored_mask, return_retrieval=True)[1]
+            return found.weights
         heads, states = self.hopfield.heads, self.states.shape[0]
         result = stored.instances.new_zeros((stored.total, heads, states))
         positions = torch.arange(stored.total, device=stored.device)
@@ -182,6 +183,10 @@ class HopfieldPooling(nn.Module):
             (values,) = arrange(True, ("value", values, self.hopfield.value_size))
             if values.shape[0] != rows.shape[0]:
                 raise HopfieldError(f"value: expected one row per instance, {rows.shape[0]}, got {values.shape[0]}")
+            if isinstance(value, Bags) and not torch.equal(value.offsets, bags.offsets):
+                raise HopfieldError(
+                    "value: expected bags of the same sizes as stored, got others; make them with stored.with_instances"
+                )
             bags = bags.with_instances(torch.cat([rows, values], -1))
         association = self.hopfield.association()
         parts, order = [], []

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hopfield.core.kernels.matmul import linear
 from hopfield.errors import HopfieldError
 
 Norm = str | Callable[[int], nn.Module] | None
@@ -78,7 +79,7 @@ class Source:
             rows = self.norm(rows)
         if self.module is not None:
             rows = self.module(rows)
-        return rows if self.weight is None else F.linear(rows, self.weight, self.bias)
+        return rows if self.weight is None else linear(rows, self.weight, self.bias)
 
     @property
     def statistics(self) -> tuple[str, float] | None:
@@ -95,47 +96,45 @@ class Source:
 
         W (g ∘ ŷ + c) + b = (W ∘ g) ŷ + (W c + b).
         """
-        norm, weight, bias = self.norm, self.weight, self.bias
-        if norm is None or weight is None:
+        weight, bias = self.weight, self.bias
+        if self.norm is None or weight is None:
             return self
-        scale, shift = norm.weight, norm.bias
-        if isinstance(shift, Tensor):
+        scale, shift = self._affine()
+        if shift is not None:
             moved = (weight * shift).sum(-1)
             bias = moved if bias is None else bias + moved
-        if isinstance(scale, Tensor):
-            weight = weight * scale
-        return Source(None, weight, bias)
+        return Source(None, weight if scale is None else weight * scale, bias)
+
+    def _affine(self) -> tuple[Tensor | None, Tensor | None]:
+        """Scale and shift of the norm."""
+        scale, shift = getattr(self.norm, "weight", None), getattr(self.norm, "bias", None)
+        return scale if isinstance(scale, Tensor) else None, shift if isinstance(shift, Tensor) else None
 
     def folded_into(self, heads: Tensor) -> Tensor:
         """States whose products with normalised rows are those of `heads` with the projected rows, up to a constant.
 
         (*batch, h, L, k) -> (*batch, h, L, size): Wᵀ ξ, or g ∘ ξ without a projection.
         """
-        shift: Tensor | None
-        if self.weight is not None:
-            source = self.absorbed()
-            assert source.weight is not None
-            shift = source.bias
-            result = heads @ source.weight.unflatten(0, (heads.shape[-3], -1))
+        source = self.absorbed()
+        if source.weight is None:
+            scale, shift = self._affine()
+            result = heads if scale is None else heads * scale
         else:
-            scale, shift = (None, None) if self.norm is None else (self.norm.weight, self.norm.bias)
-            result = heads * scale if isinstance(scale, Tensor) else heads
+            shift = source.bias
+            result = heads @ source.weight.reshape(heads.shape[-3], -1, source.weight.shape[-1])
         # what all scores of a state share has a gradient of zero, not none: DistributedDataParallel waits for it
-        return result + 0.0 * shift.sum() if isinstance(shift, Tensor) and shift.requires_grad else result
+        return result + 0.0 * shift.sum() if shift is not None and shift.requires_grad else result
 
     def behind(self, mean: Tensor) -> Tensor:
         """What the source makes of weighted means of normalised rows, (*batch, h, L, size) -> (*batch, h, L, k)."""
-        if self.weight is not None:
-            source = self.absorbed()
-            assert source.weight is not None
-            heads = mean.shape[-3]
-            result = mean @ source.weight.unflatten(0, (heads, -1)).mT
-            return result if source.bias is None else result + source.bias.unflatten(0, (heads, 1, -1))
-        if self.norm is None:
-            return mean
-        scale, shift = self.norm.weight, self.norm.bias
-        mean = mean * scale if isinstance(scale, Tensor) else mean
-        return mean + shift if isinstance(shift, Tensor) else mean
+        source = self.absorbed()
+        if source.weight is None:
+            scale, shift = self._affine()
+            mean = mean if scale is None else mean * scale
+            return mean if shift is None else mean + shift
+        heads = mean.shape[-3]
+        result = mean @ source.weight.reshape(heads, -1, source.weight.shape[-1]).mT
+        return result if source.bias is None else result + source.bias.reshape(heads, 1, -1)
 
     def after(self, first: Source) -> Source:
         """This projection after another one, which has no norm of its own: W' (W y + b) + b'."""
@@ -196,5 +195,5 @@ def _together(rows: Tensor, sources: Sequence[Source], statistics: tuple[str, fl
                 for source, weight in zip(sources, weights, strict=True)
             ]
         )
-    result = F.linear(normalized(rows, statistics), torch.cat(weights), bias)
-    return result.split([weight.shape[0] for weight in weights], -1)
+    result = linear(normalized(rows, statistics), torch.cat(weights), bias)
+    return torch.split(result, [weight.shape[0] for weight in weights], -1)

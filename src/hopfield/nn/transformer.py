@@ -25,18 +25,21 @@ class _Residual(nn.Module):
 
     def forward(self, rows: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         if self.norm_first:
-            return rows + self.dropout(function(self.norm(rows)))
-        return self.norm(rows + self.dropout(function(rows)))  # type: ignore[no-any-return]
+            result: Tensor = rows + self.dropout(function(self.norm(rows)))
+        else:
+            result = self.norm(rows + self.dropout(function(rows)))
+        return result
 
 
-def _feed_forward(size: int, width: int, dropout: float, activation: str | Callable[[], nn.Module]) -> nn.Sequential:
+def _feed_forward(size: int, width: int | None, dropout: float, activation: str | Callable[[], nn.Module]) -> nn.Sequential:
     if isinstance(activation, str):
         if activation not in ACTIVATIONS:
             raise HopfieldError(
                 f"unknown activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}, or a module class"
             )
         activation = ACTIVATIONS[activation]
-    if not isinstance(width, int) or width < 1:
+    width = 4 * size if width is None else width
+    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
         raise HopfieldError(f"feedforward_size must be an integer of at least 1, got {width!r}")
     return nn.Sequential(nn.Linear(size, width), activation(), nn.Dropout(dropout), nn.Linear(width, size))
 
@@ -83,7 +86,7 @@ class HopfieldEncoderLayer(nn.Module):
         size = getattr(hopfield, "input_size", 0)
         _check("hopfield", hopfield, size)
         self.hopfield = hopfield
-        self.feed_forward = _feed_forward(size, feedforward_size or 4 * size, dropout, activation)
+        self.feed_forward = _feed_forward(size, feedforward_size, dropout, activation)
         self.residual_association = _Residual(size, dropout, norm_first)
         self.residual_feed_forward = _Residual(size, dropout, norm_first)
 
@@ -130,7 +133,7 @@ class HopfieldDecoderLayer(nn.Module):
         _check("hopfield", hopfield, size)
         _check("hopfield_memory", hopfield_memory, size)
         self.hopfield, self.hopfield_memory = hopfield, hopfield_memory
-        self.feed_forward = _feed_forward(size, feedforward_size or 4 * size, dropout, activation)
+        self.feed_forward = _feed_forward(size, feedforward_size, dropout, activation)
         self.residual_association = _Residual(size, dropout, norm_first)
         self.residual_memory = _Residual(size, dropout, norm_first)
         self.residual_feed_forward = _Residual(size, dropout, norm_first)

@@ -72,8 +72,7 @@ class HopfieldCore(nn.Module):
         normalize_pattern_eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        if not isinstance(num_heads, int) or num_heads < 1:
-            raise HopfieldError(f"num_heads must be an integer of at least 1, got {num_heads!r}")
+        _check_numbers(num_heads, dropout)
         if normalize_pattern_affine and not normalize_pattern:
             raise HopfieldError(
                 "normalize_hopfield_space_affine has no effect without normalize_hopfield_space: set both"
@@ -213,7 +212,7 @@ class HopfieldCore(nn.Module):
             stored=stored,
             value=value,
             heads=self.num_heads,
-            beta=default_scaling(self) if scaling is None else scaling,
+            beta=1.0 if scaling is None else scaling,
             separation=Softmax(),
             steps=as_steps(update_steps_max, self.num_heads),
             tol=as_tol(update_steps_eps),
@@ -239,7 +238,7 @@ class HopfieldCore(nn.Module):
         return_raw_associations: bool = False,
         return_pattern_projections: bool = False,
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """Associate query (L, B, size) with key and value (N, B, size).
+        """Associate query (L, B, size) with key and value (N, B, size); a scaling of None is 1, as in the original.
 
         Returns:
             Output (L, B, out_dim), and if asked for: associations averaged over the heads (B, L, N), associations
@@ -260,6 +259,13 @@ class HopfieldCore(nn.Module):
             weights if return_raw_associations else None,
             heads[2] if return_pattern_projections else None,
         )
+
+
+def _check_numbers(num_heads: int, dropout: float) -> None:
+    if not isinstance(num_heads, int) or num_heads < 1:
+        raise HopfieldError(f"num_heads must be an integer of at least 1, got {num_heads!r}")
+    if not 0 <= dropout < 1:
+        raise HopfieldError(f"dropout must lie in [0, 1), got {dropout}")
 
 
 def default_scaling(core: HopfieldCore) -> float:
@@ -297,18 +303,21 @@ def as_masks(
 ) -> Masks:
     """Masks in which True takes part, from the original's, in which it does not; shape (B, L, N).
 
-    A floating-point association mask is added to the scores.
+    Floating-point masks are added to the scores.
     """
     batch, states, count = shape
-    stored = None
+    stored = bias = None
     if padding is not None:
         if padding.shape != (batch, count):
             raise HopfieldError(
                 f"stored_pattern_padding_mask must be of shape (B, N) = {(batch, count)}, got {tuple(padding.shape)}"
             )
-        stored = ~_as_bool("stored_pattern_padding_mask", padding)
+        if padding.is_floating_point():  # as `nn.TransformerEncoder` passes it on
+            bias = padding[:, None, None, :]
+        else:
+            stored = ~_as_bool("stored_pattern_padding_mask", padding)
     if association is None:
-        return Masks(stored)
+        return Masks(stored, bias=_scaled(bias, layer.beta))
     shapes = ((states, count), (batch * layer.heads, states, count), (batch, layer.heads, states, count))
     if association.shape not in shapes:
         raise HopfieldError(
@@ -318,17 +327,19 @@ def as_masks(
     if association.dim() == 3:
         association = association.unflatten(0, (batch, layer.heads))
     if not association.is_floating_point():
-        return Masks(stored, ~_as_bool("association_mask", association))
-    beta = layer.beta
-    if isinstance(beta, Tensor):
-        beta = beta.reshape(-1, 1, 1)
-        association = association if association.dim() == 4 else association.expand(1, layer.heads, states, count)
-    return Masks(stored, bias=association / beta)
+        return Masks(stored, ~_as_bool("association_mask", association), _scaled(bias, layer.beta))
+    association = association.expand(1, 1, states, count) if association.dim() == 2 else association
+    return Masks(stored, bias=_scaled(association if bias is None else association + bias, layer.beta))
+
+
+def _scaled(bias: Tensor | None, beta: float | Tensor) -> Tensor | None:
+    """What is added to the scores as what is added to similarities: (B or 1, h or 1, L or 1, N)."""
+    return None if bias is None else bias / (beta.reshape(-1, 1, 1) if isinstance(beta, Tensor) else beta)
 
 
 def _as_bool(name: str, mask: Tensor) -> Tensor:
     if mask.dtype not in {torch.bool, torch.uint8}:
-        raise HopfieldError(f"{name} must be of dtype bool or uint8 (True is left out), got {mask.dtype}")
+        raise HopfieldError(f"{name} must be bool or uint8 (True is left out) or floating-point, got {mask.dtype}")
     return mask.bool()
 
 

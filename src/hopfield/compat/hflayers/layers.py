@@ -158,7 +158,8 @@ class Hopfield(nn.Module):
         core = self.association_core
         if isinstance(scaling, Tensor) and scaling.shape not in {(), (1,), (core.num_heads,)}:
             raise HopfieldError(
-                f"scaling must be a number or a tensor with one per head, ({core.num_heads},), got {tuple(scaling.shape)}"
+                f"scaling must be a number or a tensor with one per head, ({core.num_heads},), "
+                f"got shape {tuple(scaling.shape)}"
             )
         value = default_scaling(core) if scaling is None else check_beta(scaling)
         self._scaling: float | Tensor
@@ -198,15 +199,17 @@ class Hopfield(nn.Module):
         core = self.association_core
         state_size = core.head_dim if core.query_as_static else core.embed_dim
         stored_size = core.head_dim if core.key_as_static else core.kdim
-        value_size = core.vdim
-        if core.value_as_static:
-            value_size = None if core.disable_out_projection else core.pattern_dim
-        if core.value_as_connected and not core.key_as_static:
-            value_size = core.vdim
         check_input("state pattern", state, state_size)
         check_input("stored pattern", stored, stored_size)
-        check_input("pattern projection", projection, value_size)
+        check_input("pattern projection", projection, self._value_size())
         return self._order(state), self._order(stored), self._order(projection)
+
+    def _value_size(self) -> int | None:
+        """Size of a pattern projection; None where any will do."""
+        core = self.association_core
+        if core.value_as_static and not (core.value_as_connected and not core.key_as_static):
+            return None if core.disable_out_projection else core.pattern_dim
+        return core.vdim
 
     def _order(self, rows: Tensor) -> Tensor:
         return rows if self.batch_first else rows.transpose(0, 1)
@@ -363,6 +366,19 @@ class _Wrapper(nn.Module):
         """(1, Q, size) or (Q, 1, size) -> (Q, size)."""
         return rows.flatten(0, 1)
 
+    def _three(self, input: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Stored patterns, state patterns and pattern projections."""
+        raise NotImplementedError
+
+    def retrieve(
+        self,
+        input: Any,
+        stored_pattern_padding_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+    ) -> Retrieval:
+        """What happened in the association space, one entry per head and state; arguments as `forward`."""
+        return self.hopfield.retrieve(self._three(input), stored_pattern_padding_mask, association_mask)
+
 
 class HopfieldPooling(_Wrapper):
     """Drop-in for `hflayers.HopfieldPooling`: learned state patterns read a set.
@@ -452,7 +468,7 @@ class HopfieldPooling(_Wrapper):
         return self.hopfield.get_projected_pattern_matrix(three, stored_pattern_padding_mask, association_mask)
 
     def to_native(self) -> native.HopfieldPooling:
-        """The layer of `hopfield.nn` with the same output, which keeps the axis of pooled vectors; parameters are copied.
+        """The layer of `hopfield.nn` with the same output but the axis of pooled vectors kept; parameters are copied.
 
         `native(stored, stored_mask=...).flatten(1)` is this layer's output.
         """
@@ -491,6 +507,13 @@ class HopfieldLayer(_Wrapper):
         if rest["lookup_weights_as_separated"]:
             size = arguments.get("pattern_projection_size") or self.lookup_weights.shape[-1]
             self.target_weights = self._rows(size, rest["lookup_targets_as_trainable"])
+        size = (self.lookup_weights if self.target_weights is None else self.target_weights).shape[-1]
+        wanted = self.hopfield._value_size()
+        if wanted not in {None, size}:
+            raise HopfieldError(
+                f"the layer's pattern projections have size {size}, but {wanted} is expected of them: "
+                "give pattern_projection_size with lookup_weights_as_separated=True, or make it the stored_pattern_size"
+            )
         self._kept = Kept()
         self.reset_parameters()
 

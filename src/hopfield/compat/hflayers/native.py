@@ -111,8 +111,7 @@ def _sizes(layer: Hopfield, size: int | None) -> tuple[int, int, int]:
         return size, size, size
     state = core.head_dim if core.query_as_static else core.embed_dim
     stored = core.head_dim if core.key_as_static else core.kdim
-    value = (core.pattern_dim or core.vdim) if core.value_as_static and not core.value_as_connected else core.vdim
-    return state, stored, value
+    return state, stored, layer._value_size() or core.vdim
 
 
 def _like(result: Module, layer: nn.Module) -> Module:
@@ -146,6 +145,8 @@ def native_layer(lookup: HopfieldLayer) -> native.HopfieldLayer:
     layer, targets = lookup.hopfield, lookup.target_weights
     patterns = lookup.lookup_weights.detach().flatten(0, 1)
     state, stored, value = _sizes(layer, patterns.shape[-1])
+    if layer._value_size() is None:
+        value = (patterns if targets is None else targets).shape[-1]
     result = _like(
         native.HopfieldLayer(
             state,

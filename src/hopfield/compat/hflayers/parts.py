@@ -36,17 +36,17 @@ def activation(name: str | None) -> Callable[[Tensor], Tensor] | None:
     return function  # type: ignore[no-any-return]
 
 
-def of_core(name: str, doc: str) -> property:
+def of_core(name: str, doc: str) -> Any:
     """An attribute of the association core as a property."""
     return property(lambda layer: getattr(layer.association_core, name), doc=doc)
 
 
-def of_norm(name: str) -> tuple[property, property]:
+def of_norm(name: str) -> tuple[Any, Any]:
     """Whether there is a norm, and whether it has scale and shift, as properties."""
 
     def affine(layer: Any) -> bool:
         module = getattr(layer, name)
-        return module is not None and module.elementwise_affine  # type: ignore[no-any-return]
+        return module is not None and bool(module.elementwise_affine)
 
     return (
         property(lambda layer: getattr(layer, name) is not None, doc="Whether there is a normalisation."),

@@ -12,9 +12,15 @@ from hopfield.errors import HopfieldError
 
 
 def _size(name: str, layer: Hopfield) -> int:
-    size = layer.state_pattern_dim if isinstance(layer, Hopfield) else None
+    size: int | None = layer.state_pattern_dim if isinstance(layer, Hopfield) else None
     if size is None:
         raise HopfieldError(f"{name} must be a Hopfield layer with an input_size, got {layer!r}")
+    core = layer.association_core
+    output = (core.virtual_pattern_dim or size) if core.out_proj is None else core.out_dim
+    if output != size:
+        raise HopfieldError(
+            f"{name}: its output is added to its input, so both must have the same size; got {size} and {output}"
+        )
     return size
 
 
@@ -89,6 +95,11 @@ class HopfieldEncoderLayer(_Layer):
         return self.hopfield_association.get_association_matrix(input)
 
     @property
+    def self_attn(self) -> Hopfield:
+        """The layer whose states associate with one another; `nn.TransformerEncoder` reads its `batch_first`."""
+        return self.hopfield_association
+
+    @property
     def batch_first(self) -> bool:
         """Whether tensors are (B, n, size)."""
         return self.hopfield_association.batch_first
@@ -96,7 +107,8 @@ class HopfieldEncoderLayer(_Layer):
     @property
     def input_size(self) -> int | None:
         """Size of the input."""
-        return self.hopfield_association.state_pattern_dim
+        size: int | None = self.hopfield_association.state_pattern_dim
+        return size
 
 
 class HopfieldDecoderLayer(_Layer):
@@ -161,6 +173,11 @@ class HopfieldDecoderLayer(_Layer):
         return self.hopfield_association_cross.get_association_matrix(input)
 
     @property
+    def self_attn(self) -> Hopfield:
+        """The layer whose states associate with one another; `nn.TransformerDecoder` reads its `batch_first`."""
+        return self.hopfield_association_self
+
+    @property
     def batch_first(self) -> bool:
         """Whether tensors are (B, n, size)."""
         return self.hopfield_association_self.batch_first
@@ -168,4 +185,5 @@ class HopfieldDecoderLayer(_Layer):
     @property
     def input_size(self) -> int | None:
         """Size of the input."""
-        return self.hopfield_association_self.state_pattern_dim
+        size: int | None = self.hopfield_association_self.state_pattern_dim
+        return size

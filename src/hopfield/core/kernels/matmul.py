@@ -8,6 +8,7 @@ and the shapes alone, never on the data.
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # below this many multiplications the two are level, and the plain product has less overhead
@@ -59,7 +60,24 @@ def similarities(states: Tensor, patterns: Tensor, bias: Tensor | None = None) -
 def mix(weights: Tensor, values: Tensor) -> Tensor:
     """P V without gradients. (B, L, N), (B, N, v) -> (B, L, v)."""
     batch, rows, columns = weights.shape
-    if batch == 1 and _fits(weights, values, rows * columns * values.shape[2]):
+    # a single row gains sooner
+    size = rows * columns * values.shape[2] * (4 if rows == 1 else 1)
+    if batch == 1 and _fits(weights, values, size):
         flat = torch.ops.mkldnn._linear_pointwise(weights[0], values[0].mT, None, "none", [], "")
         return flat.unsqueeze(0)  # type: ignore[no-any-return]
     return torch.bmm(weights, values)
+
+
+def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`F.linear`: rows Wᵀ + bias, (*batch, n, d), (k, d), (k,) -> (*batch, n, k)."""
+    size = weight.numel() * (rows.numel() // max(1, rows.shape[-1]))
+    recorded = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or traced()
+    if not recorded and _fits(rows, weight, size):
+        flat = torch.ops.mkldnn._linear_pointwise(rows.flatten(0, -2), weight, bias, "none", [], "")
+        return flat.view(*rows.shape[:-1], -1)  # type: ignore[no-any-return]
+    return F.linear(rows, weight, bias)
+
+
+def traced() -> bool:
+    """Whether operations are compiled, exported or transformed (`torch.func`), which takes plain ones alone."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hopfield.core.kernels.matmul import keep_buffers, mix
 from hopfield.core.kernels.online import LOG2E, OnlineSoftmax
 from hopfield.errors import HopfieldError
 
-# numbers per block of patterns: 2 MiB in float32, what the caches of one core hold
-_BLOCK = 1 << 19
+# numbers per block of patterns: 4 MiB in float32, what the caches of one core hold at their second level and beyond
+_BLOCK = 1 << 20
 _LEAST = 256  # patterns per block
 
 
@@ -44,7 +45,7 @@ class _Block:
 
     def mix(self, weights: Tensor) -> Tensor:
         """Weights times the patterns, to be centred at the end: (B, L, n) -> (B, L, d)."""
-        return torch.bmm(weights if self.inverse is None else weights * self.inverse, self.rows)
+        return mix(weights if self.inverse is None else weights * self.inverse, self.rows)
 
     def pull_back(self, factors: Tensor, vectors: Tensor, out: Tensor) -> None:
         """The gradient of the patterns where that of the normalised ones is factorsᵀ vectors, vectors being centred."""
@@ -136,5 +137,6 @@ def pool(states: Tensor, patterns: Tensor, mask: Tensor | None, epsilon: float |
     Returns:
         (B, L, d); zeros where no pattern takes part.
     """
+    keep_buffers()
     result: Tensor = _Pooling.apply(states, patterns, mask, epsilon)
     return result
