@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from hopfield import bags as module
 from hopfield.bags import Bags
+from hopfield.bags.groups import plan as plan_of
 from hopfield.errors import HopfieldError
 
 seeds = st.integers(0, 2**32 - 1)
@@ -357,11 +358,11 @@ def test_there_are_few_groups():
     g = generator(1)
     sizes = (10 * 2000 ** torch.rand(2000, generator=g, dtype=torch.float64)).long()
     bags = Bags(torch.empty(1).expand(int(sizes.sum())), torch.cat([torch.zeros(1).long(), sizes.cumsum(0)]))
-    plan = bags._plan(0.25, 4096, None)
+    plan = plan_of(bags.offsets, 0.25, 4096, None)
     assert len(plan) <= 20
     assert sum(len(part) * int(sizes[part].max()) for part in plan) <= 1.25 * bags.total + 4096
     tiny = Bags(torch.empty(1000), torch.arange(0, 1001, 10)[torch.tensor([0, 0, *range(1, 101)])])
-    assert len(tiny._plan(0.25, 4096, None)) == 2
+    assert len(plan_of(tiny.offsets, 0.25, 4096, None)) == 2
     assert len(Bags.from_list([torch.zeros(n, 1) for n in range(40)]).groups().__next__().indices) == 1
 
 

@@ -6,53 +6,18 @@ similar size, so that the cost grows with the number of instances; bags that lie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
+from hopfield.bags.collate import collate
+from hopfield.bags.groups import Group, grouped, plan, send, unflatten
+from hopfield.bags.inputs import as_tensor, check_alike, ids_of, is_integer, offsets_of
 from hopfield.errors import HopfieldError
-
-# the entries of a sample that may hold its bag
-_BAG_KEYS = ("data", "bag")
-
-
-class Group(NamedTuple):
-    """Bags of similar size, padded to the largest of them: b bags of up to n instances."""
-
-    indices: Tensor
-    """Which bags these are, (b,) int64, on the CPU."""
-    instances: Tensor
-    """Their instances, (b, n, *shape). What stands at padded positions is another instance of the same bag."""
-    mask: Tensor | None
-    """True for instances, False for padding, (b, n); None if all these bags have n instances."""
-    rows: Tensor | None
-    """Where each stands in the flat instances, (b, n) int64; None if `instances` is a view, starting at `start`."""
-    start: int
-    """The flat position of the first instance of a view."""
-    total: int
-    """The number of flat instances of all bags."""
-
-    def take(self, flat: Tensor) -> Tensor:
-        """Another flat tensor (total, *shape) with one row per instance, laid out like `instances`: (b, n, *shape).
-
-        A view where `instances` is one. The gradient of each call is as large as `flat`; to differentiate through many
-        tensors and groups, join the tensors first: `bags.with_instances(torch.cat([...], -1))`.
-        """
-        if flat.dim() < 1 or flat.shape[0] != self.total:
-            raise HopfieldError(
-                f"flat must have one row per instance of all bags, ({self.total}, *shape); got {tuple(flat.shape)}"
-            )
-        b, n = self.instances.shape[:2]
-        if n == 0:
-            return flat.new_empty((b, 0, *flat.shape[1:]))
-        if self.rows is None:
-            return _unflatten(flat.narrow(0, self.start, b * n), b, n)  # (b, n, *shape)
-        return _unflatten(flat.index_select(0, self.rows.flatten()), b, n)  # (b, n, *shape)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,11 +54,11 @@ class Bags:
     offsets: Tensor
 
     def __post_init__(self) -> None:
-        instances = _as_tensor("instances", self.instances, "(total, *shape)")
-        offsets = _as_tensor("offsets", self.offsets, "(B + 1,) of integers")
+        instances = as_tensor("instances", self.instances, "(total, *shape)")
+        offsets = as_tensor("offsets", self.offsets, "(B + 1,) of integers")
         if instances.dim() < 1:
             raise HopfieldError("instances must be (total, *shape), got a single number; a bag is a row of instances")
-        if offsets.dim() != 1 or len(offsets) < 1 or not _is_integer(offsets):
+        if offsets.dim() != 1 or len(offsets) < 1 or not is_integer(offsets):
             raise HopfieldError(
                 f"offsets must be integers (B + 1,): the start of each bag and the end of the last; "
                 f"got shape {tuple(offsets.shape)} of {offsets.dtype}"
@@ -125,7 +90,7 @@ class Bags:
         Raises:
             HopfieldError: no bags at all (their shape would be unknown), or bags that do not fit together.
         """
-        tensors = [_as_tensor(f"bag {i}", bag, "(n, *shape)") for i, bag in enumerate(bags)]
+        tensors = [as_tensor(f"bag {i}", bag, "(n, *shape)") for i, bag in enumerate(bags)]
         if not tensors:
             raise HopfieldError(
                 "from_list needs at least one bag to know the shape of an instance, got none; "
@@ -134,8 +99,8 @@ class Bags:
         for i, bag in enumerate(tensors):
             if bag.dim() < 1:
                 raise HopfieldError(f"bag {i} must be (n, *shape), got a single number; use bag.reshape(1, -1)")
-            _check_alike(f"bag {i}", bag, "bag 0", tensors[0])
-        return cls(torch.cat(tensors), _offsets([len(bag) for bag in tensors]))
+            check_alike(f"bag {i}", bag, "bag 0", tensors[0])
+        return cls(torch.cat(tensors), offsets_of([len(bag) for bag in tensors]))
 
     @classmethod
     def from_padded(cls, padded: Tensor | np.ndarray, mask: Tensor | np.ndarray | None = None) -> Bags:
@@ -144,18 +109,18 @@ class Bags:
         Raises:
             HopfieldError: a tensor without two leading dimensions, or a mask of another shape or dtype.
         """
-        padded = _as_tensor("padded", padded, "(B, N, *shape)")
+        padded = as_tensor("padded", padded, "(B, N, *shape)")
         if padded.dim() < 2:
             raise HopfieldError(f"padded must be (B, N, *shape), got shape {tuple(padded.shape)}")
         B, N = padded.shape[:2]
         if mask is None:
             return cls(padded.flatten(0, 1), torch.arange(B + 1) * N)
-        mask = _as_tensor("mask", mask, "(B, N) of bool")
+        mask = as_tensor("mask", mask, "(B, N) of bool")
         if mask.dtype != torch.bool:
             raise HopfieldError(f"mask must be of dtype bool (True takes part), got {mask.dtype}; use mask.bool()")
         if mask.shape != (B, N):
             raise HopfieldError(f"mask must be (B, N) = {(B, N)} like padded, got shape {tuple(mask.shape)}")
-        return cls(padded[mask.to(padded.device)], _offsets(mask.sum(1)))
+        return cls(padded[mask.to(padded.device)], offsets_of(mask.sum(1)))
 
     @classmethod
     def from_groups(cls, instances: Tensor | np.ndarray, groups: Tensor | np.ndarray | Sequence[int | str]) -> Bags:
@@ -167,8 +132,8 @@ class Bags:
         Raises:
             HopfieldError: not one id per instance, or ids that are neither integers nor strings.
         """
-        instances = _as_tensor("instances", instances, "(total, *shape)")
-        ids = _ids(groups)
+        instances = as_tensor("instances", instances, "(total, *shape)")
+        ids = ids_of(groups)
         if instances.dim() < 1 or ids.shape != (len(instances),):
             raise HopfieldError(
                 f"groups must have one id per instance, (total,); got {ids.shape} "
@@ -178,8 +143,8 @@ class Bags:
         sizes = np.bincount(which) if len(which) else np.zeros(0, np.int64)
         if np.any(np.diff(which) < 0):
             order = torch.from_numpy(np.argsort(which, kind="stable"))
-            instances = instances.index_select(0, _send(order, instances.device))
-        return cls(instances, _offsets(sizes))
+            instances = instances.index_select(0, send(order, instances.device))
+        return cls(instances, offsets_of(sizes))
 
     @classmethod
     def cat(cls, parts: Iterable[Bags]) -> Bags:
@@ -194,8 +159,8 @@ class Bags:
         for i, part in enumerate(parts):
             if not isinstance(part, Bags):
                 raise HopfieldError(f"cat joins Bags, got {type(part).__name__} at position {i}; use Bags.from_list")
-            _check_alike(f"part {i}", part.instances, "part 0", parts[0].instances)
-        return cls(torch.cat([part.instances for part in parts]), _offsets(torch.cat([part.sizes for part in parts])))
+            check_alike(f"part {i}", part.instances, "part 0", parts[0].instances)
+        return cls(torch.cat([part.instances for part in parts]), offsets_of(torch.cat([part.sizes for part in parts])))
 
     @staticmethod
     def collate(samples: Sequence[Any]) -> Any:
@@ -209,26 +174,7 @@ class Bags:
         Raises:
             HopfieldError: no samples, samples of another kind, or entries that do not fit together.
         """
-        if not len(samples):
-            raise HopfieldError("collate needs at least one sample, got none")
-        first = samples[0]
-        if isinstance(first, Tensor | np.ndarray):
-            return Bags.from_list(samples)
-        if isinstance(first, Mapping):
-            key = next((key for key in _BAG_KEYS if key in first), None)
-            if key is None:
-                raise HopfieldError(f'a sample must hold its bag under "data" or "bag", got the keys {list(first)}')
-            return {
-                name: Bags.from_list([sample[name] for sample in samples]) if name == key else _stack(name, samples)
-                for name in first
-            }
-        if isinstance(first, tuple | list) and first:
-            bags = Bags.from_list([sample[0] for sample in samples])
-            return (bags, *(_stack(i, samples) for i in range(1, len(first))))
-        raise HopfieldError(
-            "a sample must be a bag (n, *shape), a tuple (bag, target, ...), or a dict with the bag under "
-            f'"data" or "bag"; got {type(first).__name__}'
-        )
+        return collate(samples, Bags.from_list)
 
     # ------------------------------------------------------------------------------------------------------- what it is
 
@@ -307,8 +253,8 @@ class Bags:
         """The positions (b,) of the bags that an index names, none of them negative, on the CPU."""
         if not isinstance(index, Tensor | np.ndarray):
             index = np.array(index, dtype=None if len(index) else np.int64)
-        index = _as_tensor("the index of bags", index, "(b,) of positions or (B,) of bools").cpu()
-        if index.dim() != 1 or not (_is_integer(index) or index.dtype == torch.bool):
+        index = as_tensor("the index of bags", index, "(b,) of positions or (B,) of bools").cpu()
+        if index.dim() != 1 or not (is_integer(index) or index.dtype == torch.bool):
             raise HopfieldError(
                 f"the index of bags must be positions (b,) or bools ({len(self)},), "
                 f"got shape {tuple(index.shape)} of {index.dtype}"
@@ -324,10 +270,10 @@ class Bags:
         return torch.where(index < 0, index + len(self), index)
 
     def _select(self, positions: Tensor) -> Bags:
-        offsets = _offsets(self.sizes[positions])
+        offsets = offsets_of(self.sizes[positions])
         total = int(offsets[-1])
-        shifts = _send(self.offsets[positions] - offsets[:-1], self.device)
-        sizes = _send(offsets.diff(), self.device)
+        shifts = send(self.offsets[positions] - offsets[:-1], self.device)
+        sizes = send(offsets.diff(), self.device)
         rows = torch.repeat_interleave(shifts, sizes, output_size=total) + torch.arange(total, device=self.device)
         return Bags(self.instances.index_select(0, rows), offsets)
 
@@ -339,7 +285,7 @@ class Bags:
         Raises:
             HopfieldError: another number of instances.
         """
-        instances = _as_tensor("instances", instances, f"({self.total}, *shape)")
+        instances = as_tensor("instances", instances, f"({self.total}, *shape)")
         if instances.dim() < 1 or instances.shape[0] != self.total:
             raise HopfieldError(
                 f"the new instances must be as many as the old, ({self.total}, *shape); got {tuple(instances.shape)}"
@@ -370,7 +316,7 @@ class Bags:
 
     def segments(self) -> Tensor:
         """The bag of each instance, (total,) int64, on the device of the instances."""
-        sizes = _send(self.sizes, self.device)
+        sizes = send(self.sizes, self.device)
         return torch.repeat_interleave(torch.arange(len(self), device=self.device), sizes, output_size=self.total)
 
     def to_padded(self, size: int | None = None, fill: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -395,11 +341,11 @@ class Bags:
                 "for fewer, leave out instances first"
             )
         # instance j of bag i goes to i N + j, which is its flat position and the padding before it
-        padding = _send(torch.arange(len(self)) * N - self.offsets[:-1], self.device)
+        padding = send(torch.arange(len(self)) * N - self.offsets[:-1], self.device)
         places = padding[self.segments()] + torch.arange(self.total, device=self.device)
         flat = self.instances.new_full((len(self) * N, *self.instances.shape[1:]), fill)
-        padded = _unflatten(flat.index_copy(0, places, self.instances), len(self), N)  # (B, N, *shape)
-        return padded, torch.arange(N, device=self.device) < _send(sizes, self.device).unsqueeze(1)
+        padded = unflatten(flat.index_copy(0, places, self.instances), len(self), N)  # (B, N, *shape)
+        return padded, torch.arange(N, device=self.device) < send(sizes, self.device).unsqueeze(1)
 
     def groups(self, waste: float = 0.25, *, slack: int = 4096, alone: int | None = None) -> Iterator[Group]:
         """The bags in groups of similar size, padded together: the cheap way to compute with bags of any sizes.
@@ -422,151 +368,4 @@ class Bags:
         for name, value, least in (("waste", waste, 0), ("slack", slack, 0), ("alone", alone, 1)):
             if value is not None and not least <= value < float("inf"):
                 raise HopfieldError(f"{name} must be a finite number of at least {least}, got {value!r}")
-        return self._groups(self._plan(waste, slack, alone))
-
-    def _plan(self, waste: float, slack: int, alone: int | None) -> list[Tensor]:
-        """The bags of each group, (b,) each."""
-        sizes, order = self.sizes.sort(stable=True)
-        sizes_ = sizes.numpy()
-        empty = int(np.searchsorted(sizes_, 1))
-        shared = len(sizes_) if alone is None else max(empty, int(np.searchsorted(sizes_, alone)))
-        cuts = [
-            0,
-            empty,
-            *(empty + cut for cut in _cuts(sizes_[empty:shared], waste, slack)),
-            *range(shared + 1, len(sizes_) + 1),
-        ]
-        return [part for part in order.tensor_split(cuts[1:-1]) if len(part)] if len(sizes_) else []
-
-    def _groups(self, plan: list[Tensor]) -> Iterator[Group]:
-        layouts = (self._layout(indices) for indices in plan)
-        if not (torch.is_grad_enabled() and self.instances.requires_grad):
-            for group in layouts:
-                yield group._replace(instances=group.take(self.instances))
-            return
-        # one gather and one split for all, for the gradient of each is as large as all instances
-        groups = list(layouts)
-        areas = [group.instances.shape[:2].numel() for group in groups]
-        copies = [i for i, group in enumerate(groups) if group.rows is not None]
-        views = sorted((i for i, a in enumerate(areas) if groups[i].rows is None and a), key=lambda i: groups[i].start)
-        flat: dict[int, Tensor] = {}
-        if copies:
-            rows = torch.cat([rows.flatten() for group in groups if (rows := group.rows) is not None])
-            parts = self.instances.index_select(0, rows).split([areas[i] for i in copies])
-            flat.update(zip(copies, parts, strict=True))
-        if views:
-            cuts = [cut for i in views for cut in (groups[i].start, groups[i].start + areas[i])]
-            # not `tensor_split`, which is many slices
-            parts = self.instances.split(np.diff([0, *cuts, self.total]).tolist())[1::2]
-            flat.update(zip(views, parts, strict=True))
-        for i, group in enumerate(groups):
-            b, n = group.instances.shape[:2]
-            yield group._replace(instances=_unflatten(flat.pop(i), b, n)) if i in flat else group
-
-    def _layout(self, indices: Tensor) -> Group:
-        """The group of these bags, (b,), but with instances that are none: (b, n, *shape) of no memory."""
-        starts, ends = self.offsets[indices], self.offsets[indices + 1]
-        sizes = ends - starts
-        b, n, start = len(indices), int(sizes[-1]), int(starts[0])
-        equal = int(sizes[0]) == n
-        shape = self.instances.shape[1:]
-        nothing = self.instances.new_empty(()).expand(b, n, *shape)
-        if equal and (n == 0 or torch.equal(starts, start + n * torch.arange(b))):
-            return Group(indices, nothing, None, None, start, self.total)
-        starts, sizes = _send(starts, self.device).unsqueeze(1), _send(sizes, self.device).unsqueeze(1)
-        within = torch.arange(n, device=self.device)
-        # padding repeats the last instance of the bag itself: a NaN of another bag must not come near
-        rows = starts + (within if equal else torch.minimum(within, sizes - 1))  # (b, n)
-        return Group(indices, nothing, None if equal else within < sizes, rows, 0, self.total)
-
-
-def _cuts(sizes: np.ndarray, waste: float, slack: int) -> list[int]:
-    """Where to cut ascending sizes, none of them 0, into few groups with little padding: the end of each group."""
-    distinct, counts = np.unique(sizes, return_counts=True)
-    bags, real = np.append(0, counts.cumsum()), np.append(0, (counts * distinct).cumsum())
-    # a size that most instances share is a group by itself: it needs no mask, and often no copy
-    common = np.flatnonzero((2 * np.diff(real) > real[-1]) & (real[-1] > slack))
-    barriers = {*common.tolist(), *(common + 1).tolist(), len(distinct)}
-    cuts, first, spare = [], 0, float(slack)
-    while first < len(distinct):
-        # cutting within equal sizes never helps, so a group is a run of distinct sizes: the longest that is allowed
-        stop = min(barrier for barrier in barriers if barrier > first)
-        here = real[first + 1 : stop + 1] - real[first]
-        padding = (bags[first + 1 : stop + 1] - bags[first]) * distinct[first:stop] - here
-        last = int(np.flatnonzero(padding <= waste * here + spare)[-1])
-        spare -= max(0.0, float(padding[last] - waste * here[last]))
-        first += last + 1
-        cuts.append(int(bags[first]))
-    return cuts
-
-
-def _send(small: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on the device, without waiting for what a GPU has yet to compute."""
-    return small.to(device, non_blocking=device.type == "cuda")
-
-
-def _unflatten(flat: Tensor, b: int, n: int) -> Tensor:
-    """(b n, *shape) as (b, n, *shape), a view."""
-    return torch.unflatten(flat, 0, (b, n))
-
-
-def _as_tensor(name: str, given: Any, expected: str) -> Tensor:
-    """A tensor or array, or a sequence of integers, as a tensor."""
-    if isinstance(given, Tensor):
-        return given
-    try:
-        if isinstance(given, np.ndarray):
-            return torch.from_numpy(np.require(given, requirements=["C", "W"]))
-        if isinstance(given, Sequence) and all(isinstance(entry, int | np.integer) for entry in given):
-            return torch.tensor([int(entry) for entry in given], dtype=torch.int64)
-    except TypeError as error:
-        raise HopfieldError(f"{name} must be an array of numbers {expected}, got dtype {given.dtype}") from error
-    raise HopfieldError(f"{name} must be a tensor {expected}, got {type(given).__name__}; use torch.as_tensor")
-
-
-def _is_integer(tensor: Tensor) -> bool:
-    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
-
-
-def _offsets(sizes: Sequence[int] | np.ndarray | Tensor) -> Tensor:
-    """0 and the running sum of sizes (B,): (B + 1,) int64 on the CPU."""
-    sizes = torch.as_tensor(sizes, dtype=torch.int64, device="cpu")
-    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-
-
-def _check_alike(name: str, tensor: Tensor, other: str, model: Tensor) -> None:
-    for what, a, b in (
-        ("shape of an instance", tuple(tensor.shape[1:]), tuple(model.shape[1:])),
-        ("dtype", tensor.dtype, model.dtype),
-        ("device", tensor.device, model.device),
-    ):
-        if a != b:
-            raise HopfieldError(f"bags must agree in the {what}: {other} has {b}, {name} has {a}; convert one of them")
-
-
-def _ids(groups: Any) -> np.ndarray:
-    """Ids of bags as an array of integers or strings."""
-    if isinstance(groups, Tensor):
-        # numpy knows no bfloat16
-        groups = (groups.double() if groups.is_floating_point() else groups).detach().cpu().numpy()
-    ids = np.asarray(groups)
-    if not ids.size:
-        return np.zeros(ids.shape, np.int64)
-    if ids.dtype.kind in "UST" and isinstance(groups, Sequence) and not all(isinstance(g, str | bytes) for g in groups):
-        raise HopfieldError("groups must be all integers or all strings, got a mixture; use [str(g) for g in groups]")
-    if ids.dtype.kind == "O" and all(isinstance(g, str) for g in ids.flat):
-        ids = ids.astype(np.str_)  # a column of strings of a table
-    if ids.dtype.kind not in "biuUST":
-        raise HopfieldError(f"groups must be integers or strings, got an array of {ids.dtype}; convert the ids first")
-    return ids
-
-
-def _stack(name: Any, samples: Sequence[Any]) -> Any:
-    """An entry of all samples, joined as torch does."""
-    try:
-        return default_collate([sample[name] for sample in samples])
-    except (IndexError, KeyError, RuntimeError, TypeError) as error:
-        raise HopfieldError(
-            f"entry {name!r} of the samples cannot be joined to a batch: {error}; "
-            "every sample must have it, in one shape and type"
-        ) from error
+        return grouped(self.instances, self.offsets, plan(self.offsets, waste, slack, alone))
