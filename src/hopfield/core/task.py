@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hopfield.core.kernels.matmul import traced
+from hopfield.core.kernels.matmul import traced, transformed
 from hopfield.core.kernels.pooling import pool
 from hopfield.core.kernels.streaming import Problem, stream
 from hopfield.core.separation import Separation, Softmax, Streamable
@@ -43,7 +43,8 @@ def broadcast(*shapes: tuple[int, ...]) -> torch.Size | None:
     """The shape to which all of these broadcast; None if they do not (torch's own loads all of SymPy for this)."""
     if torch.compiler.is_compiling():  # sizes may be symbols, which it knows
         try:
-            return torch.broadcast_shapes(*shapes)
+            shape: torch.Size = torch.broadcast_shapes(*shapes)
+            return shape
         except RuntimeError:
             return None
     length = max(map(len, shapes))
@@ -228,8 +229,7 @@ class Task:
     @property
     def shared(self) -> bool:
         """Whether one memory serves the whole batch."""
-        sizes = (*self.patterns.shape[:-2], *self.values.shape[:-2])
-        return all(isinstance(size, int) and size == 1 for size in sizes)  # a symbol is not one number
+        return _one((*self.patterns.shape[:-2], *self.values.shape[:-2]))
 
     def large(self) -> bool:
         """Whether blocks of patterns pay."""
@@ -238,7 +238,9 @@ class Task:
 
     def _fusible(self) -> bool:
         return (
-            isinstance(self.separation, Softmax)
+            not transformed()
+            and (traced() or 0 not in self._shape())
+            and isinstance(self.separation, Softmax)
             and self.query.dtype == self.patterns.dtype == self.values.dtype
             and self.patterns.shape[-1] == self.values.shape[-1]
             # fused kernels do not differentiate their additive mask
@@ -267,7 +269,7 @@ class Task:
                 return tensor.reshape(1, 1, *tensor.shape[-2:])
             tensor = tensor.expand(*self.batch, *tensor.shape[-2:])
             if shared:
-                return tensor.reshape(1, 1, -1, tensor.shape[-1])
+                return tensor.reshape(-1, tensor.shape[-1])[None, None]
             heads = self.batch[-1] if len(self.batch) > 1 else 1
             return tensor.reshape(-1, heads, *tensor.shape[-2:])
 
@@ -312,7 +314,7 @@ class Task:
 
     def _rows_of_all(self, tensor: Tensor) -> Tensor:
         """A tensor that broadcasts to the scores, as (1, 1 or all states, 1 or N) for a shared memory."""
-        if tensor.shape[:-1].numel() == 1:
+        if _one(tensor.shape[:-1]):
             return tensor.reshape(1, 1, tensor.shape[-1] if tensor.dim() else 1)
         batch, states, _ = self._shape()
         return tensor.expand(*self.batch, states, tensor.shape[-1]).reshape(1, batch * states, tensor.shape[-1])
@@ -349,6 +351,11 @@ class Task:
         if with_values:
             values = values.reshape(*self.batch, self.query.shape[-2], values.shape[-1]).to(self.dtype)
         return values, potential.reshape(*self.batch, self.query.shape[-2])
+
+
+def _one(sizes: tuple[int, ...]) -> bool:
+    """Whether all sizes are 1; a symbol of a size, as `torch.export` has them, stands for others too."""
+    return all(isinstance(size, int) and size == 1 for size in sizes)
 
 
 def _check_tensor(name: str, tensor: Tensor, expected: str) -> None:

@@ -179,7 +179,7 @@ class Association:
 
     def associate(self, query: Tensor, patterns: Tensor, values: Tensor, masks: Masks) -> Tensor:
         """From projected heads to the output (*batch, L, output size)."""
-        if patterns.dim() == 3 and query.dim() > 3 and not masks:
+        if patterns.dim() == values.dim() == 3 and query.dim() > 3 and not masks:
             return self._shared(query, patterns, values)
         task, alive = self.task(query, patterns, values, masks)
         found = associate_task(task, self.steps, self.tol, self.max_steps, self.adjoint_tol)

@@ -383,7 +383,6 @@ class Hopfield(nn.Module):
 
 def arrange(batch_first: bool, *inputs: tuple[str, Tensor, int]) -> list[Tensor]:
     """Check inputs (name, tensor, size) and put them as (*batch, n, size); the same tensor stays the same."""
-    done: dict[int, Tensor] = {}
     for name, tensor, size in inputs:
         if not isinstance(tensor, Tensor):
             raise HopfieldError(f"{name} must be a tensor (*batch, n, {size}), got {type(tensor).__name__}")
@@ -395,9 +394,14 @@ def arrange(batch_first: bool, *inputs: tuple[str, Tensor, int]) -> list[Tensor]
             )
         if not tensor.is_floating_point():
             raise HopfieldError(f"{name} must be of a floating-point dtype, got {tensor.dtype}; use {name}.float()")
-        if id(tensor) not in done:
-            done[id(tensor)] = tensor if batch_first else tensor.movedim(0, -2)
-    return [done[id(tensor)] for _, tensor, _ in inputs]
+    rows = [tensor for _, tensor, _ in inputs]
+    if batch_first:
+        return rows
+    moved: list[Tensor] = []
+    for index, tensor in enumerate(rows):
+        first = next(other for other, earlier in enumerate(rows) if earlier is tensor)
+        moved.append(tensor.movedim(0, -2) if first == index else moved[first])
+    return moved
 
 
 def restore(output: Tensor, batch_first: bool) -> Tensor:

@@ -207,6 +207,7 @@ class Kept:
     def clear(self) -> None:
         """Forget it."""
         self._key: tuple[Any, ...] | None = None
+        self._tensors: list[Tensor] = []  # those of the key, kept alive so that no other takes on an id of theirs
         self._memory: tuple[Tensor, Tensor] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Kept:
@@ -224,7 +225,7 @@ class Kept:
             return project()
         key = (*((id(tensor), tensor._version, tensor.data_ptr(), tensor.dtype) for tensor in tensors), _precision())
         if self._memory is None or key != self._key:
-            self._key, self._memory = key, project()
+            self._key, self._tensors, self._memory = key, tensors, project()
         return self._memory
 
 

@@ -209,6 +209,12 @@ def free_rows(name: str, rows: int | Tensor, size: int, trainable: bool) -> Tens
             raise HopfieldError(
                 f"{name} must be a floating-point tensor (number, {size}), got {rows.dtype} {tuple(rows.shape)}"
             )
+        finite = torch.isfinite(rows).all(-1)
+        if rows.device.type != "meta" and not bool(finite.all()):
+            raise HopfieldError(
+                f"{name} must be finite: row {int((~finite).nonzero()[0])} holds NaN or infinity; "
+                "leave such rows out or replace their entries"
+            )
         tensor = rows.detach().clone()
     elif not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
         raise HopfieldError(f"{name} must be a number of at least 1 or a tensor (number, {size}), got {rows!r}")

@@ -87,7 +87,8 @@ class Source:
         norm = self.norm
         if norm is None:
             return "none", 0.0
-        if type(norm) is nn.LayerNorm and len(norm.normalized_shape) == 1:
+        hooked = bool(norm._forward_hooks or norm._forward_pre_hooks)
+        if type(norm) is nn.LayerNorm and len(norm.normalized_shape) == 1 and not hooked:
             return "layer", norm.eps
         return None
 

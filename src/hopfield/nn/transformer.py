@@ -31,7 +31,9 @@ class _Residual(nn.Module):
         return result
 
 
-def _feed_forward(size: int, width: int | None, dropout: float, activation: str | Callable[[], nn.Module]) -> nn.Sequential:
+def _feed_forward(
+    size: int, width: int | None, dropout: float, activation: str | Callable[[], nn.Module]
+) -> nn.Sequential:
     if isinstance(activation, str):
         if activation not in ACTIVATIONS:
             raise HopfieldError(

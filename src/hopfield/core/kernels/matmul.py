@@ -79,5 +79,10 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def traced() -> bool:
-    """Whether operations are compiled, exported or transformed (`torch.func`), which takes plain ones alone."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    """Whether operations are compiled, exported or transformed, which asks for those that never look at numbers."""
+    return torch.compiler.is_compiling() or transformed()
+
+
+def transformed() -> bool:
+    """Whether operations are transformed by `torch.func`, which does not know those that are fused."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
