@@ -73,7 +73,7 @@ def test_outputs_and_gradients_are_those_of_the_textbook(separation, seed):
     close(actual, expected)
     with torch.no_grad():
         close(layer(*inputs, **masks), expected)
-        close(layer(*inputs, **masks, return_retrieval=True)[0], expected)
+        close(layer.retrieve(*inputs, **masks)[0], expected)
     all_close(gradients(actual, inputs, layer), gradients(expected, inputs, layer), 1e-7)
 
 
@@ -157,7 +157,7 @@ def test_padding_is_deletion_for_gradients_of_fixed_points(separation, seed):
     sizes = [integer(g, 1, 4) for _ in range(3)]
     mask = torch.arange(4) < torch.tensor(sizes)[:, None]
     with torch.no_grad():
-        if not layer(state, stored, value, stored_mask=mask, return_retrieval=True)[1].converged.all():
+        if not layer.retrieve(state, stored, value, stored_mask=mask)[1].converged.all():
             return
     together = layer(state, stored, value, stored_mask=mask)
     apart = torch.stack([layer(q, x[:n], v[:n]) for q, x, v, n in zip(state, stored, value, sizes, strict=True)])
@@ -197,14 +197,13 @@ def test_the_order_of_stored_patterns_does_not_matter(separation, steps, seed):
     order = torch.randperm(4, generator=g)
     mask, bias = yes(g, 2, 4, chance=0.8), normal(g, 2, state.shape[-2], 4)
     with torch.no_grad():
-        one, found = layer(state, stored, value, stored_mask=mask, association_bias=bias, return_retrieval=True)
-        other, moved = layer(
+        one, found = layer.retrieve(state, stored, value, stored_mask=mask, association_bias=bias)
+        other, moved = layer.retrieve(
             state,
             stored[:, order],
             value[:, order],
             stored_mask=mask[:, order],
             association_bias=bias[..., order],
-            return_retrieval=True,
         )
     close(other, one, 1e-9 if steps else 1e-6)
     close(moved.weights[..., :4], found.weights[..., :4][..., order], 1e-9 if steps else 1e-6)
@@ -265,7 +264,7 @@ def test_nothing_to_attend_to_gives_zeros_and_finite_gradients(separation, steps
     ):
         learning = steps is not None and separation in (Softmax(), Sparsemax())
         with torch.set_grad_enabled(learning):
-            output, found = layer(*inputs, **masks, return_retrieval=True)
+            output, found = layer.retrieve(*inputs, **masks)
             again = layer(*inputs, **masks)
         assert not output[0].any()
         assert not again[0].any()
@@ -295,7 +294,7 @@ def test_no_patterns_no_states_no_batch(separation, steps):
     for batch, L, N in (((2,), 3, 0), ((), 3, 0), ((0,), 3, 5), ((2,), 0, 5), ((2, 0), 3, 5), ((2,), 0, 0)):
         state = normal(g, *batch, L, 4).requires_grad_()
         stored = normal(g, *batch, N, 4).requires_grad_()
-        output, found = layer(state, stored, return_retrieval=True)
+        output, found = layer.retrieve(state, stored)
         assert output.shape == layer(state, stored).shape == (*batch, L, 4)
         assert not output.any()
         assert found.weights.shape == (*batch, 2, L, N)
@@ -382,7 +381,7 @@ def test_from_attention_is_attention(sizes, bias, learned, zero, batch_first):
     ):
         expected, weights = attention(*inputs, **theirs, average_attn_weights=False)
         close(layer(*inputs, **mine), expected, 1e-12)
-        output, found = layer(*inputs, **mine, return_retrieval=True)
+        output, found = layer.retrieve(*inputs, **mine)
         close(output, expected, 1e-12)
         assert found.weights.shape[-1] == N + learned + zero
         close(found.weights, weights, 1e-12)
@@ -419,7 +418,7 @@ def test_a_retrieval_tells_the_weights_of_the_output(separation, steps):
         state, stored = normal(g, 2, 3, 4), normal(g, 2, 5, 4)
         mask = torch.tensor([[True] * 5, [True, False, True, True, False]])
         with torch.no_grad():
-            output, found = layer(state, stored, stored_mask=mask, return_retrieval=True)
+            output, found = layer.retrieve(state, stored, stored_mask=mask)
             _, values = layer.association().memory(stored, stored)
             close(output, layer(state, stored, stored_mask=mask))
         count = 5 + len(extra)
@@ -453,7 +452,7 @@ def test_the_energy_is_that_of_the_projected_heads(separation, similarity, beta)
     mask, bias = yes(g, 2, 5, chance=0.7), normal(g, 3, 5)
     masks = {"stored_mask": mask, "association_bias": bias}
     with torch.no_grad():
-        found = layer(state, stored, **masks, return_retrieval=True)[1]
+        found = layer.retrieve(state, stored, **masks)[1]
         patterns = layer.association().memory(stored, stored)[0]
     shift = -patterns.square().sum(-1).unsqueeze(-2) / 2 if similarity == "euclidean" else 0.0
     each = torch.as_tensor(layer.beta, dtype=torch.float64).expand(2)
@@ -480,7 +479,7 @@ def test_dropout_drops_in_training_alone(separation):
     assert not torch.allclose(many[0], many[1]) or not torch.allclose(many[0], many[2])
     standard = (many.std(0) / math.sqrt(6000)).clamp(min=1e-12)
     assert ((many.mean(0) - plain) / standard).abs().max() < 5
-    output, found = layer(state, stored, return_retrieval=True)
+    output, found = layer.retrieve(state, stored)
     close(found.weights.sum(-1), torch.ones(1, 1, dtype=torch.float64))
     assert output.shape == plain.shape
 
@@ -491,8 +490,8 @@ def test_steps_before_the_last_are_not_dropped(steps):
     layer = Hopfield(4, dropout=0.5, steps=steps, norm=None, beta=0.5, project=()).double()
     plain = Hopfield(4, steps=steps, norm=None, beta=0.5, project=()).double()
     state, stored = normal(g, 3, 4), normal(g, 8, 4)
-    _, found = layer(state, stored, return_retrieval=True)
-    _, expected = plain(state, stored, return_retrieval=True)
+    _, found = layer.retrieve(state, stored)
+    _, expected = plain.retrieve(state, stored)
     close(found.state, expected.state)
     close(found.weights, expected.weights)
     # every entry of an output of one-hot values is a weight: dropped, or doubled
@@ -514,7 +513,7 @@ def test_every_parameter_gets_a_gradient(steps, seed):
     layer = unlike(Hopfield(4, **options), g)
     inputs = some_inputs(g, layer, (2,), L=2, N=3)
     with torch.no_grad():
-        if not layer(*inputs, return_retrieval=True)[1].converged.all() and steps in {None, (1, None)}:
+        if not layer.retrieve(*inputs)[1].converged.all() and steps in {None, (1, None)}:
             return
     layer(*inputs).sum().backward()
     assert [name for name, parameter in layer.named_parameters() if parameter.grad is None] == []
@@ -580,7 +579,7 @@ def test_what_lacks_batch_dimensions_is_the_same_for_all(separation, steps):
             expected = layer(*wide)
             expected = expected[0] if lacking == 7 else expected
             close(layer(*inputs), expected, 1e-7)
-            close(layer(*inputs, return_retrieval=True)[0], expected, 1e-7)
+            close(layer.retrieve(*inputs)[0], expected, 1e-7)
             if lacking != 7:
                 close(layer(*inputs, stored_mask=mask), layer(*wide, stored_mask=mask), 1e-7)
 
@@ -706,7 +705,7 @@ def test_wrong_inputs_are_refused(inputs, masks, text):
     with pytest.raises(HopfieldError, match=text):
         layer(*inputs, **masks)
     with pytest.raises(HopfieldError, match=text):
-        layer(*inputs, **masks, return_retrieval=True)
+        layer.retrieve(*inputs, **masks)
 
 
 def test_the_text_for_batch_second_inputs_says_so():

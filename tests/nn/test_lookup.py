@@ -69,13 +69,13 @@ def test_outputs_and_gradients_are_those_of_the_textbook(separation, seed):
         masks = {}
     expected, actual = looked_up(layer, state, **masks), layer(state, **masks)
     close(actual, expected)
-    close(layer(state, **masks, return_retrieval=True)[0], expected)
+    close(layer.retrieve(state, **masks)[0], expected)
     all_close(gradients(actual, [state], layer), gradients(expected, [state], layer), 1e-7)
     layer.eval()
     with torch.no_grad():
         for _ in range(2):
             close(layer(state, **masks), expected)
-            close(layer(state, **masks, return_retrieval=True)[0], expected)
+            close(layer.retrieve(state, **masks)[0], expected)
 
 
 @each_quick
@@ -164,10 +164,10 @@ def test_a_projection_that_is_left_out_has_no_parameters(project):
 # ------------------------------------------------------------------------------------------------------ the kept memory
 
 
-def projections(layer, state, **options):
+def projections(layer, state, call="forward", **options):
     """The output, and how often the memory was projected for it."""
     with mock.patch.object(Association, "memory", autospec=True, side_effect=Association.memory) as memory:
-        output = layer(state, **options)
+        output = getattr(layer, call)(state, **options)
     return output, memory.call_count
 
 
@@ -198,7 +198,7 @@ def test_the_memory_is_projected_once_in_evaluation(lookup):
     output, count = projections(lookup, other, stored_mask=torch.tensor([True, False, True, True, True]))
     assert count == 0
     close(output, copy.deepcopy(lookup)(other, stored_mask=torch.tensor([True, False, True, True, True])))
-    assert projections(lookup, STATE, return_retrieval=True)[1] == 0
+    assert projections(lookup, STATE, "retrieve")[1] == 0
 
 
 def test_it_is_projected_anew_in_training_and_for_gradients(lookup):
@@ -358,7 +358,7 @@ def test_changes_through_data_are_seen_after_eval(lookup):
 @torch.no_grad()
 def test_what_is_kept_is_not_the_callers_to_change(lookup):
     first = lookup(STATE).clone()
-    output, found = lookup(STATE, return_retrieval=True)
+    output, found = lookup.retrieve(STATE)
     output.mul_(0)
     found.values.mul_(0)
     close(lookup(STATE), first)
@@ -385,7 +385,7 @@ def test_it_is_k_nearest_neighbours(load, k):
         patterns, targets, separation=TopK(k), similarity="euclidean", beta=1e-9, heads=1
     ).eval()
     with torch.no_grad():
-        votes, found = layer(states, return_retrieval=True)
+        votes, found = layer.retrieve(states)
     close(votes.sum(-1), torch.ones(len(states), dtype=torch.float64))
     expected = theirs.predict_proba(x[half:])
     close(votes, torch.from_numpy(expected), 1e-6)
@@ -409,7 +409,7 @@ def test_it_is_a_support_vector_machine(gamma):
         similarity="euclidean",
     )
     states = torch.from_numpy(x[200:])
-    value, found = layer(states, return_retrieval=True)
+    value, found = layer.retrieve(states)
     mass = torch.exp(found.potential[0] - gamma * states.square().sum(-1))
     decision = (value[:, 0] * mass).detach().numpy() + svc.intercept_
     np.testing.assert_allclose(decision, svc.decision_function(x[200:]), atol=1e-6, rtol=1e-6)
@@ -472,7 +472,7 @@ def test_from_patterns_retrieves_a_stored_pattern(steps):
     patterns = 4 * F.normalize(normal(g, 8, 16), dim=-1)
     layer = HopfieldLayer.from_patterns(patterns, beta=4.0, steps=steps)
     noisy = patterns + 0.1 * normal(g, 8, 16)
-    output, found = layer(noisy, return_retrieval=True)
+    output, found = layer.retrieve(noisy)
     close(output, patterns, 1e-2)
     assert found.converged.all() or steps
     assert torch.equal(found.weights[0].argmax(-1), torch.arange(8))

@@ -94,7 +94,7 @@ def test_outputs_and_gradients_are_those_of_the_textbook(separation, seed):
         masks = {"stored_mask": masks["stored_mask"]}
     expected, actual = pooled(layer, *inputs, **masks), layer(*inputs, **masks)
     close(actual, expected)
-    close(layer(*inputs, **masks, return_retrieval=True)[0], expected)
+    close(layer.retrieve(*inputs, **masks)[0], expected)
     with torch.no_grad():
         close(layer(*inputs, **masks), expected)
     all_close(gradients(actual, inputs, layer), gradients(expected, inputs, layer), 1e-7)
@@ -255,7 +255,7 @@ def test_what_cannot_be_folded_is_not():
         layer(stored, association_mask=mask)
         layer(stored, association_bias=bias)
         layer(stored, stored.clone())
-        layer(stored, return_retrieval=True)
+        layer.retrieve(stored)
         layer.hopfield.project_value = nn.Sequential(layer.hopfield.project_value)
         layer(stored)
         assert not called
@@ -301,7 +301,7 @@ def test_a_batch_is_a_loop_of_any_shape_and_order(separation, steps, seed):
         layer.hopfield.batch_first = False
         turned = layer(*(x.movedim(-2, 0) for x in inputs))
         close(turned.movedim(0, -2), expected, 1e-6)
-        output, found = layer(*(x.movedim(-2, 0) for x in inputs), return_retrieval=True)
+        output, found = layer.retrieve(*(x.movedim(-2, 0) for x in inputs))
         close(output, turned, 1e-6)
         assert found.steps.shape == (2, 2, 2, len(layer.states))
 
@@ -566,8 +566,11 @@ _BAGS = Bags(torch.zeros(5, 4), [0, 2, 5])
         ((_X,), {"stored_mask": torch.ones(2, 5)}, "stored_mask must be a tensor of dtype bool"),
         ((_X,), {"stored_mask": torch.ones(4, dtype=torch.bool)}, r"stored_mask must broadcast to .* = \(2, 5\)"),
         ((_X,), {"association_mask": torch.ones(5, dtype=torch.bool)}, r"association_mask must be of shape \(L, N\)"),
-        ((_BAGS,), {"stored_mask": torch.ones(5, dtype=torch.bool)}, "bags need no masks and give no retrieval"),
-        ((_BAGS,), {"return_retrieval": True}, r"see association_weights\(bags\) for how much each counts"),
+        (
+            (_BAGS,),
+            {"stored_mask": torch.ones(5, dtype=torch.bool)},
+            "bags need no masks: leave instances out of the bags",
+        ),
         ((_BAGS.with_instances(torch.zeros(5, 3)),), {}, "the instances of the bags must be of shape"),
         ((_BAGS, torch.zeros(4, 4)), {}, "value: expected one row per instance, 5, got 4"),
         ((_BAGS, _BAGS.with_instances(torch.zeros(5, 3))), {}, r"value must be of shape \(\*batch, n, 4\)"),
@@ -577,6 +580,23 @@ _BAGS = Bags(torch.zeros(5, 4), [0, 2, 5])
 def test_wrong_inputs_are_refused(inputs, masks, text):
     with pytest.raises(HopfieldError, match=text):
         HopfieldPooling(4)(*inputs, **masks)
+
+
+def test_a_retrieval_of_bags_is_refused():
+    with pytest.raises(HopfieldError, match=r"association_weights\(bags\) says how much each counts"):
+        HopfieldPooling(4).retrieve(_BAGS)
+    with pytest.raises(HopfieldError, match="bags need no mask: leave instances out of the bags"):
+        HopfieldPooling(4).association_weights(_BAGS, stored_mask=torch.ones(5, dtype=torch.bool))
+
+
+def test_weights_of_bags_do_not_ask_for_values_or_the_order_of_dimensions():
+    layer = HopfieldPooling(4, value_size=3, batch_first=False)
+    plain = HopfieldPooling(4, value_size=3)
+    plain.load_state_dict(layer.state_dict())
+    bags = Bags(torch.randn(9, 4), [0, 2, 2, 9])
+    close(layer.association_weights(bags), plain.association_weights(bags))
+    sums = torch.stack([bag.sum(0) for bag in bags.with_instances(layer.association_weights(bags).flatten(1))])
+    close(sums, torch.tensor([[1.0], [0.0], [1.0]]))
 
 
 def test_values_in_bags_of_other_sizes_are_refused():

@@ -234,7 +234,11 @@ class Task:
     def large(self) -> bool:
         """Whether blocks of patterns pay."""
         batch, states, patterns = self._shape()
-        return not traced() and not self._small() and (patterns >= _LARGE_MEMORY or batch * states * patterns > _LARGE_SCORES)
+        return (
+            not traced()
+            and not self._small()
+            and (patterns >= _LARGE_MEMORY or batch * states * patterns > _LARGE_SCORES)
+        )
 
     def _fusible(self) -> bool:
         return (

@@ -137,15 +137,17 @@ class Association:
         """Stored patterns (*batch, h, N, k) and values (*batch, h, N, v), extra ones at the end."""
         source = self._value
         patterns, values = project([stored, value], [self.stored, source])
-        return self._with_extra(self._normed(self._heads(patterns, self.stored)), self._heads(values, source))
+        return self._patterns(patterns), self._with_extra(self._heads(values, source), 1)
 
     def all(self, state: Tensor, stored: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`states` and `memory`, in as few products as can be."""
         source = self._value
         states, patterns, values = project([state, stored, value], [self.state, self.stored, source])
         query = self._normed(self._heads(states, self.state))
-        patterns = self._normed(self._heads(patterns, self.stored))
-        return query, *self._with_extra(patterns, self._heads(values, source))
+        return query, self._patterns(patterns), self._with_extra(self._heads(values, source), 1)
+
+    def _patterns(self, rows: Tensor) -> Tensor:
+        return self._with_extra(self._normed(self._heads(rows, self.stored)), 0)
 
     def _heads(self, rows: Tensor, source: Source) -> Tensor:
         if not source.projects:
@@ -156,20 +158,16 @@ class Association:
     def _normed(self, heads: Tensor) -> Tensor:
         return heads if self.head_norm is None else self.head_norm(heads)
 
-    def _with_extra(self, patterns: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def _with_extra(self, rows: Tensor, which: int) -> Tensor:
+        """Patterns (which = 0) or values (1) of the heads, with the extra ones behind."""
         if not self.extra:
-            return patterns, values
-
-        def append(rows: Tensor, which: int) -> Tensor:
-            more = [
-                rows.new_zeros((*rows.shape[:-2], 1, rows.shape[-1]))
-                if pair is None
-                else pair[which].to(rows.dtype).unsqueeze(-2).expand(*rows.shape[:-2], 1, rows.shape[-1])
-                for pair in self.extra
-            ]
-            return torch.cat([rows, *more], -2)
-
-        return append(patterns, 0), append(values, 1)
+            return rows
+        shape = (*rows.shape[:-2], 1, rows.shape[-1])
+        more = [
+            rows.new_zeros(shape) if pair is None else pair[which].to(rows.dtype).unsqueeze(-2).expand(shape)
+            for pair in self.extra
+        ]
+        return torch.cat([rows, *more], -2)
 
     # ------------------------------------------------------------------------------------------------- association
 
@@ -198,6 +196,12 @@ class Association:
         task, alive = self.task(query, patterns, values, masks)
         found = retrieve_task(task, True, self.steps, self.tol, self.max_steps, self.adjoint_tol)
         return self._silenced(self.out(found.values), alive), found
+
+    def weights(self, state: Tensor, stored: Tensor, masks: Masks) -> Tensor:
+        """The weights of the last association, (*batch, h, L, N), for states (L, size) that serve all sets."""
+        query, patterns = self.states(state), self._patterns(self.stored(stored))
+        task, _ = self.task(query.expand(*stored.shape[:-2], *query.shape[-3:]), patterns, patterns, masks)
+        return retrieve_task(task, False, self.steps, self.tol, self.max_steps, self.adjoint_tol).weights
 
     def out(self, values: Tensor) -> Tensor:
         """(*batch, h, L, v) -> (*batch, L, output size)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal, TypedDict, overload
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -309,7 +309,6 @@ class Hopfield(nn.Module):
             dropout=self.dropout if self.training else 0.0,
         )
 
-    @overload
     def forward(
         self,
         state: Tensor,
@@ -319,33 +318,7 @@ class Hopfield(nn.Module):
         stored_mask: Tensor | None = None,
         association_mask: Tensor | None = None,
         association_bias: Tensor | None = None,
-        return_retrieval: Literal[False] = False,
-    ) -> Tensor: ...
-
-    @overload
-    def forward(
-        self,
-        state: Tensor,
-        stored: Tensor | None = None,
-        value: Tensor | None = None,
-        *,
-        stored_mask: Tensor | None = None,
-        association_mask: Tensor | None = None,
-        association_bias: Tensor | None = None,
-        return_retrieval: Literal[True],
-    ) -> tuple[Tensor, Retrieval]: ...
-
-    def forward(
-        self,
-        state: Tensor,
-        stored: Tensor | None = None,
-        value: Tensor | None = None,
-        *,
-        stored_mask: Tensor | None = None,
-        association_mask: Tensor | None = None,
-        association_bias: Tensor | None = None,
-        return_retrieval: bool = False,
-    ) -> Tensor | tuple[Tensor, Retrieval]:
+    ) -> Tensor:
         """Associate states with stored patterns. Inputs without batch dimensions are taken as a single sample.
 
         Args:
@@ -355,16 +328,48 @@ class Hopfield(nn.Module):
             stored_mask: bool, broadcasts to (*batch, N); True takes part, as for all masks. For padding.
             association_mask: bool, (L, N), (*batch, L, N) or (*batch, h, L, N); which state sees which pattern.
             association_bias: b of the scores β (ξ·x + b), of the same shapes.
-            return_retrieval: also return what happened, one entry per head and state.
 
         Returns:
-            The output (*batch, L, output_size), zeros for states with nothing to attend to; and if asked for the
-            `Retrieval` in the association space, (*batch, h, L): its `weights` are the association matrices
-            (*batch, h, L, N), extra patterns last; `energy`, `steps`, `converged`, `top` and `support` tell the rest.
+            The output (*batch, L, output_size), zeros for states with nothing to attend to.
 
         Raises:
             HopfieldError: inputs of wrong size or dtype, masks of a wrong shape.
         """
+        rows = self._arranged(state, stored, value)
+        output = self.association()(*rows, Masks(stored_mask, association_mask, association_bias))
+        return restore(output, self.batch_first)
+
+    def retrieve(
+        self,
+        state: Tensor,
+        stored: Tensor | None = None,
+        value: Tensor | None = None,
+        *,
+        stored_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+        association_bias: Tensor | None = None,
+    ) -> tuple[Tensor, Retrieval]:
+        """The output, and what happened in the association space, one entry per head and state (*batch, h, L).
+
+        Args:
+            state: as in `forward`, and so the others.
+            stored: stored patterns.
+            value: values.
+            stored_mask: which patterns take part.
+            association_mask: which state sees which pattern.
+            association_bias: b of the scores.
+
+        Returns:
+            The output, and a `Retrieval`: its `weights` are the association matrices (*batch, h, L, N), extra patterns
+            last; `energy`, `steps`, `converged`, `top` and `support` tell the rest.
+        """
+        rows = self._arranged(state, stored, value)
+        association = self.association()
+        masks = Masks(stored_mask, association_mask, association_bias)
+        output, found = association.retrieve(*association.all(*rows), masks)
+        return restore(output, self.batch_first), found
+
+    def _arranged(self, state: Tensor, stored: Tensor | None, value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         stored = state if stored is None else stored
         value = stored if value is None else value
         state, stored, value = arrange(
@@ -373,12 +378,7 @@ class Hopfield(nn.Module):
             ("stored", stored, self.stored_size),
             ("value", value, self.value_size),
         )
-        masks = Masks(stored_mask, association_mask, association_bias)
-        association = self.association()
-        if not return_retrieval:
-            return restore(association(state, stored, value, masks), self.batch_first)
-        output, found = association.retrieve(*association.all(state, stored, value), masks)
-        return restore(output, self.batch_first), found
+        return state, stored, value
 
 
 def arrange(batch_first: bool, *inputs: tuple[str, Tensor, int]) -> list[Tensor]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, Literal, Self, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from hopfield.core.retrieval import Retrieval
 from hopfield.errors import HopfieldError
-from hopfield.nn.association import Masks
+from hopfield.nn.association import Association, Masks
 from hopfield.nn.hopfield import Hopfield, Options, arrange, restore
 from hopfield.nn.pooling import free_rows
 
@@ -124,7 +124,6 @@ class HopfieldLayer(nn.Module):
             nn.init.normal_(self.targets)
         self._kept.clear()
 
-    @overload
     def forward(
         self,
         state: Tensor,
@@ -132,29 +131,7 @@ class HopfieldLayer(nn.Module):
         stored_mask: Tensor | None = None,
         association_mask: Tensor | None = None,
         association_bias: Tensor | None = None,
-        return_retrieval: Literal[False] = False,
-    ) -> Tensor: ...
-
-    @overload
-    def forward(
-        self,
-        state: Tensor,
-        *,
-        stored_mask: Tensor | None = None,
-        association_mask: Tensor | None = None,
-        association_bias: Tensor | None = None,
-        return_retrieval: Literal[True],
-    ) -> tuple[Tensor, Retrieval]: ...
-
-    def forward(
-        self,
-        state: Tensor,
-        *,
-        stored_mask: Tensor | None = None,
-        association_mask: Tensor | None = None,
-        association_bias: Tensor | None = None,
-        return_retrieval: bool = False,
-    ) -> Tensor | tuple[Tensor, Retrieval]:
+    ) -> Tensor:
         """Look states up.
 
         Args:
@@ -163,28 +140,45 @@ class HopfieldLayer(nn.Module):
             stored_mask: bool, broadcasts to (*batch, N); True takes part.
             association_mask: bool, (L, N), (*batch, L, N) or (*batch, h, L, N).
             association_bias: b of the scores β (ξ·x + b), of the same shapes.
-            return_retrieval: also return what happened; see `Hopfield`.
 
         Returns:
-            The output in the order of the input; and the `Retrieval` if asked for, (*batch, h, L).
+            The output in the order of the input.
 
         Raises:
             HopfieldError: inputs of wrong size or dtype, masks of a wrong shape.
         """
+        association, heads = self._heads(state)
+        output = association.associate(*heads, Masks(stored_mask, association_mask, association_bias))
+        return restore(output, self.hopfield.batch_first)
+
+    def retrieve(
+        self,
+        state: Tensor,
+        *,
+        stored_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+        association_bias: Tensor | None = None,
+    ) -> tuple[Tensor, Retrieval]:
+        """The output, and what happened in the association space, (*batch, h, L); see `Hopfield.retrieve`.
+
+        Args:
+            state: as in `forward`, and so the others.
+            stored_mask: which patterns take part.
+            association_mask: which state sees which pattern.
+            association_bias: b of the scores.
+        """
+        association, heads = self._heads(state)
+        output, found = association.retrieve(*heads, Masks(stored_mask, association_mask, association_bias))
+        return restore(output, self.hopfield.batch_first), found
+
+    def _heads(self, state: Tensor) -> tuple[Association, tuple[Tensor, Tensor, Tensor]]:
+        """The association, and its states (*batch, h, L, k), patterns (h, N, k) and values (h, N, v)."""
         hopfield = self.hopfield
         (rows,) = arrange(hopfield.batch_first, ("state", state, hopfield.input_size))
         association = hopfield.association()
-        masks = Masks(stored_mask, association_mask, association_bias)
-
-        def project() -> tuple[Tensor, Tensor]:
-            return association.memory(self.patterns, self.patterns if self.targets is None else self.targets)
-
-        memory = self._kept.get(self, project)
-        query = association.states(rows)
-        if not return_retrieval:
-            return restore(association.associate(query, *memory, masks), hopfield.batch_first)
-        output, found = association.retrieve(query, *memory, masks)
-        return restore(output, hopfield.batch_first), found
+        targets = self.patterns if self.targets is None else self.targets
+        memory = self._kept.get(self, lambda: association.memory(self.patterns, targets))
+        return association, (association.states(rows), *memory)
 
     def train(self, mode: bool = True) -> Self:
         """Switch between training and evaluation; the projected memory is made anew."""

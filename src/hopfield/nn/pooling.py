@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Unpack, overload
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -70,30 +70,6 @@ class HopfieldPooling(nn.Module):
         if self._random:
             nn.init.normal_(self.states)
 
-    @overload
-    def forward(
-        self,
-        stored: Tensor | Bags,
-        value: Tensor | None = None,
-        *,
-        stored_mask: Tensor | None = None,
-        association_mask: Tensor | None = None,
-        association_bias: Tensor | None = None,
-        return_retrieval: Literal[False] = False,
-    ) -> Tensor: ...
-
-    @overload
-    def forward(
-        self,
-        stored: Tensor | Bags,
-        value: Tensor | None = None,
-        *,
-        stored_mask: Tensor | None = None,
-        association_mask: Tensor | None = None,
-        association_bias: Tensor | None = None,
-        return_retrieval: Literal[True],
-    ) -> tuple[Tensor, Retrieval]: ...
-
     def forward(
         self,
         stored: Tensor | Bags,
@@ -102,8 +78,7 @@ class HopfieldPooling(nn.Module):
         stored_mask: Tensor | None = None,
         association_mask: Tensor | None = None,
         association_bias: Tensor | None = None,
-        return_retrieval: bool = False,
-    ) -> Tensor | tuple[Tensor, Retrieval]:
+    ) -> Tensor:
         """Pool sets of instances.
 
         Args:
@@ -113,27 +88,50 @@ class HopfieldPooling(nn.Module):
             stored_mask: bool, broadcasts to (*batch, N); True takes part. For padding.
             association_mask: bool, (S, N), (*batch, S, N) or (*batch, h, S, N).
             association_bias: b of the scores β (ξ·x + b), of the same shapes.
-            return_retrieval: also return what happened; see `Hopfield`. For bags see `association_weights`.
 
         Returns:
             (*batch, S, output_size), or (S, *batch, output_size) with batch_first=False; (B, S, output_size) for bags.
-            Zeros for an empty set. And the `Retrieval` if asked for, (*batch, h, S).
+            Zeros for an empty set.
 
         Raises:
-            HopfieldError: inputs of wrong size or dtype, masks of a wrong shape, masks or a retrieval with bags.
+            HopfieldError: inputs of wrong size or dtype, masks of a wrong shape, masks with bags.
         """
         masks = Masks(stored_mask, association_mask, association_bias)
         if isinstance(stored, Bags):
-            return self._pool_bags(stored, value, masks, return_retrieval)
-        hopfield = self.hopfield
+            return self._pool_bags(stored, value, masks)
         rows, values = self._arranged(stored, value)
-        if return_retrieval:
-            association = hopfield.association()
-            query = association.states(self.states)  # (h, S, k)
-            query = query.expand(*rows.shape[:-2], *query.shape[-3:])
-            output, found = association.retrieve(query, *association.memory(rows, values), masks)
-            return restore(output, hopfield.batch_first), found
-        return restore(hopfield.association().pooled(self.states, rows, values, masks), hopfield.batch_first)
+        output = self.hopfield.association().pooled(self.states, rows, values, masks)
+        return restore(output, self.hopfield.batch_first)
+
+    def retrieve(
+        self,
+        stored: Tensor,
+        value: Tensor | None = None,
+        *,
+        stored_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+        association_bias: Tensor | None = None,
+    ) -> tuple[Tensor, Retrieval]:
+        """The output, and what happened in the association space, (*batch, h, S); see `Hopfield.retrieve`.
+
+        Args:
+            stored: as in `forward`, and so the others; for bags see `association_weights`.
+            value: other numbers per instance.
+            stored_mask: which instances take part.
+            association_mask: which state sees which instance.
+            association_bias: b of the scores.
+        """
+        if isinstance(stored, Bags):
+            raise HopfieldError(
+                "retrieve takes a tensor; for bags, association_weights(bags) says how much each counts"
+            )
+        rows, values = self._arranged(stored, value)
+        association = self.hopfield.association()
+        query = association.states(self.states)  # (h, S, k)
+        query = query.expand(*rows.shape[:-2], *query.shape[-3:])
+        masks = Masks(stored_mask, association_mask, association_bias)
+        output, found = association.retrieve(query, *association.memory(rows, values), masks)
+        return restore(output, self.hopfield.batch_first), found
 
     def association_weights(self, stored: Tensor | Bags, *, stored_mask: Tensor | None = None) -> Tensor:
         """How much every instance counts: the weights of the last association.
@@ -142,18 +140,21 @@ class HopfieldPooling(nn.Module):
             (*batch, h, S, N) for a tensor, one row per head and state, extra patterns last; (total, h, S) for bags,
             aligned with `bags.instances`, without extra patterns.
         """
+        association = self.hopfield.association()
         if not isinstance(stored, Bags):
-            found: Retrieval = self(stored, stored_mask=stored_mask, return_retrieval=True)[1]
-            return found.weights
-        heads, states = self.hopfield.heads, self.states.shape[0]
-        result = stored.instances.new_zeros((stored.total, heads, states))
+            (rows,) = arrange(self.hopfield.batch_first, ("stored", stored, self.hopfield.stored_size))
+            return association.weights(self.states, rows, Masks(stored_mask))
+        if stored_mask is not None:
+            raise HopfieldError("bags need no mask: leave instances out of the bags")
+        (rows,) = arrange(True, ("the instances of the bags", stored.instances, self.hopfield.stored_size))
+        result = rows.new_zeros((stored.total, self.hopfield.heads, self.states.shape[0]))
         positions = torch.arange(stored.total, device=stored.device)
         for group in stored.groups():
-            weights = self(group.instances, stored_mask=group.mask, return_retrieval=True)[1].weights
-            rows = weights[..., : group.instances.shape[1]].permute(0, 3, 1, 2)  # (b, n, h, S), less extra patterns
+            weights = association.weights(self.states, group.instances, Masks(group.mask))
+            parts = weights[..., : group.instances.shape[1]].permute(0, 3, 1, 2)  # (b, n, h, S), less extra patterns
             where = group.take(positions)
             take = torch.ones_like(where, dtype=torch.bool) if group.mask is None else group.mask
-            result = result.index_put((where[take],), rows[take].to(result.dtype))
+            result = result.index_put((where[take],), parts[take].to(result.dtype))
         return result
 
     def extra_repr(self) -> str:
@@ -170,12 +171,9 @@ class HopfieldPooling(nn.Module):
         )
         return rows, values
 
-    def _pool_bags(self, bags: Bags, value: Tensor | Bags | None, masks: Masks, return_retrieval: bool) -> Tensor:
-        if masks or return_retrieval:
-            raise HopfieldError(
-                "bags need no masks and give no retrieval: leave instances out of the bags, and see "
-                "association_weights(bags) for how much each counts"
-            )
+    def _pool_bags(self, bags: Bags, value: Tensor | Bags | None, masks: Masks) -> Tensor:
+        if masks:
+            raise HopfieldError("bags need no masks: leave instances out of the bags")
         size = self.hopfield.stored_size
         (rows,) = arrange(True, ("the instances of the bags", bags.instances, size))
         values = value.instances if isinstance(value, Bags) else value
