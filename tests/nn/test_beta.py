@@ -197,7 +197,7 @@ def test_wrong_starts_are_refused(initial, text):
         (0, "beta must be a finite number above 0 or a tensor of such, got 0"),
         (-1.0, "beta must be a finite number above 0 or a tensor of such, got -1.0"),
         (math.inf, "beta must be a finite number above 0 or a tensor of such, got inf"),
-        ("1", "beta must be a finite number above 0 or a tensor of such, got '1'"),
+        ("1", "beta must be a number, one per head, \"learned\" or a module, got '1'"),
         ([1.0, 2.0, 3.0], r"beta must be one number or one per head, \(2,\); got shape \(3,\)"),
         (torch.ones(2, 1), r"beta must be one number or one per head, \(2,\); got shape \(2, 1\)"),
         ([1.0, -1.0], "beta must be finite and above 0 everywhere, got a tensor with -1.0"),
@@ -213,3 +213,14 @@ def test_wrong_numbers_are_refused(beta, text):
             make(4, heads=2, beta=beta)
     with pytest.raises(HopfieldError, match=text):
         HopfieldLayer(4, patterns=3, heads=2, beta=beta)
+
+
+def test_learned_by_name_starts_at_the_default():
+    layer, plain = Hopfield(8, heads=2, beta="learned"), Hopfield(8, heads=2)
+    assert isinstance(layer.beta, LearnedBeta)
+    close(layer.beta(), torch.full((2,), 0.5))
+    plain.load_state_dict({name: value for name, value in layer.state_dict().items() if "beta" not in name})
+    rows = torch.randn(2, 5, 8)
+    close(layer(rows), plain(rows))
+    with pytest.raises(HopfieldError, match='beta must be a number, one per head, "learned"'):
+        Hopfield(8, beta="high")

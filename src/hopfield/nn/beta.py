@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,13 @@ class LearnedBeta(nn.Module):
         if beta.dim() > 1:
             raise HopfieldError(f"LearnedBeta: expected one number or one per head, got shape {tuple(beta.shape)}")
         check_beta(beta)
+        self._initial = beta.tolist()
         self.log_beta = nn.Parameter(beta.log())
+
+    def reset_parameters(self) -> None:
+        """Start anew."""
+        with torch.no_grad():
+            self.log_beta.copy_(torch.tensor(self._initial).log())
 
     def forward(self) -> Tensor:
         """β, of shape () or (h,)."""
@@ -45,14 +52,18 @@ class LearnedBeta(nn.Module):
         return f"heads={self.log_beta.numel()}" if self.log_beta.dim() else "shared by all heads"
 
 
-Beta = float | Sequence[float] | Tensor | nn.Module
-"""What a layer takes: a number, one per head, or a module that returns them as a tensor of shape () or (h,)."""
+Beta = float | Sequence[float] | Tensor | nn.Module | Literal["learned"]
+"""What a layer takes: a number, one per head, "learned", or a module that returns a tensor of shape () or (h,)."""
 
 
 def settle_beta(beta: Beta | None, head_size: int, heads: int) -> float | Tensor | nn.Module:
     """The checked inverse temperature of a layer: 1/√k by default, a sequence as a tensor (h,)."""
     if beta is None:
         return 1 / math.sqrt(head_size)
+    if isinstance(beta, str):
+        if beta != "learned":
+            raise HopfieldError(f'beta must be a number, one per head, "learned" or a module, got {beta!r}')
+        return LearnedBeta([1 / math.sqrt(head_size)] * heads)
     if isinstance(beta, nn.Module):
         result = beta()
         if not isinstance(result, Tensor) or result.shape not in {(), (1,), (heads,)}:
@@ -61,7 +72,7 @@ def settle_beta(beta: Beta | None, head_size: int, heads: int) -> float | Tensor
                 f"beta: a module must return a tensor of shape () or ({heads},), one per head; got {came}"
             )
         return beta
-    if isinstance(beta, Tensor | Sequence) and not isinstance(beta, str):
+    if isinstance(beta, Tensor | Sequence):
         tensor = beta if isinstance(beta, Tensor) else torch.tensor(beta, dtype=torch.get_default_dtype())
         if isinstance(tensor, nn.Parameter):
             raise HopfieldError("beta: a parameter would not stay positive; use beta=LearnedBeta(initial)")

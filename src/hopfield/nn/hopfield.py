@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -62,8 +62,8 @@ class Hopfield(nn.Module):
         head_size: size k of a head's states and patterns; default `input_size` // h. Where states or stored patterns
             are not projected, their size.
         head_value_size: size v of a head's values; default k. Where values are not projected, their size.
-        beta: inverse temperature β above 0: a number, one per head, or a module such as `LearnedBeta(0.5)`; default
-            1/√k.
+        beta: inverse temperature β above 0: a number, one per head, "learned" (a parameter per head that starts at
+            1/√k), or a module such as `LearnedBeta(0.5)`; default 1/√k.
         separation: how similarities become weights: a name or an object of `hopfield.separation`.
         similarity: "dot" for ξ·x, or "euclidean" for ξ·x - |x|²/2, which orders patterns by their distance.
         steps: updates, at least 1; None: until the states stop moving; or a sequence with one of these per head.
@@ -213,7 +213,7 @@ class Hopfield(nn.Module):
 
     def reset_parameters(self) -> None:
         """Initialise anew: Glorot-uniform projections without offset, extra patterns N(0, 1/k)."""
-        for module in (self.norm_state, self.norm_stored, self.norm_value, self.head_norm):
+        for module in (self.norm_state, self.norm_stored, self.norm_value, self.head_norm, self.beta):
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
@@ -227,31 +227,38 @@ class Hopfield(nn.Module):
                 nn.init.normal_(extra, std=extra.shape[-1] ** -0.5)
 
     @classmethod
-    def from_attention(cls, attention: nn.MultiheadAttention) -> Hopfield:
+    def from_attention(cls, attention: nn.MultiheadAttention, **options: Unpack[Options]) -> Self:
         """The layer that gives the output of an `nn.MultiheadAttention`, to rounding: attention is one update.
 
         Weights are copied. Masks are those of this library (True takes part), inputs come as state, stored, value like
         query, key, value, and a state with nothing to attend to gives zeros, not NaN.
 
+        Args:
+            attention: whose sizes, weights, extra patterns, dropout and order of dimensions are taken over.
+            options: what is to be different, such as `steps=3`, `beta="learned"` or `separation="sparsemax"`.
+
         Raises:
-            HopfieldError: not an `nn.MultiheadAttention`.
+            HopfieldError: not an `nn.MultiheadAttention`; options that the weights decide.
         """
         if not isinstance(attention, nn.MultiheadAttention):
             raise HopfieldError(f"expected a torch.nn.MultiheadAttention, got {type(attention).__name__}")
         bias = attention.in_proj_bias is not None
         learned = attention.bias_k is not None and attention.bias_v is not None
         packed = attention.in_proj_weight
-        layer = cls(
-            attention.embed_dim,
-            stored_size=attention.kdim,
-            value_size=attention.vdim,
-            heads=attention.num_heads,
-            norm=None,
-            bias=bias,
-            extra=("bias",) * learned + ("zero",) * attention.add_zero_attn,
-            dropout=attention.dropout,
-            batch_first=attention.batch_first,
-        ).to(attention.out_proj.weight)
+        taken: Options = {
+            "stored_size": attention.kdim,
+            "value_size": attention.vdim,
+            "heads": attention.num_heads,
+            "norm": None,
+            "bias": bias,
+            "extra": ("bias",) * learned + ("zero",) * attention.add_zero_attn,
+            "batch_first": attention.batch_first,
+        }
+        clash = sorted(options.keys() & (taken.keys() | {"head_size", "head_value_size", "output_size", "project"}))
+        if clash:
+            raise HopfieldError(f"from_attention takes {', '.join(clash)} from the attention: leave that out")
+        layer = cls(attention.embed_dim, **({"dropout": attention.dropout} | taken | options))
+        layer = layer.to(attention.out_proj.weight)
         own = (layer.project_state, layer.project_stored, layer.project_value)
         weights = (attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight)
         with torch.no_grad():
@@ -388,10 +395,7 @@ def arrange(batch_first: bool, *inputs: tuple[str, Tensor, int]) -> list[Tensor]
             raise HopfieldError(f"{name} must be a tensor (*batch, n, {size}), got {type(tensor).__name__}")
         if tensor.dim() < 2 or tensor.shape[-1] != size:
             order = "(*batch, n, {})" if batch_first else "(n, *batch, {})"
-            raise HopfieldError(
-                f"{name} must be of shape {order.format(size)}, its last dimension the {name}'s size; "
-                f"got {tuple(tensor.shape)}"
-            )
+            raise HopfieldError(f"{name} must be of shape {order.format(size)}, got {tuple(tensor.shape)}")
         if not tensor.is_floating_point():
             raise HopfieldError(f"{name} must be of a floating-point dtype, got {tensor.dtype}; use {name}.float()")
     rows = [tensor for _, tensor, _ in inputs]

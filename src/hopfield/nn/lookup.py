@@ -55,7 +55,12 @@ class HopfieldLayer(nn.Module):
         super().__init__()
         if isinstance(patterns, Tensor) and patterns.dim() == 2:
             options.setdefault("stored_size", patterns.shape[1])
-        if isinstance(targets, Tensor) and targets.dim() == 2:
+        if isinstance(targets, Tensor):
+            if targets.dim() != 2 or not targets.is_floating_point():
+                raise HopfieldError(
+                    f"targets must be a floating-point tensor (N, v), one row per pattern; got {targets.dtype} "
+                    f"{tuple(targets.shape)}; classes as torch.nn.functional.one_hot(targets).float()"
+                )
             options.setdefault("value_size", targets.shape[1])
         self.hopfield = Hopfield(input_size, **options)
         self.patterns = free_rows("patterns", patterns, self.hopfield.stored_size, trainable)

@@ -146,7 +146,7 @@ class HopfieldPooling(nn.Module):
             return association.weights(self.states, rows, Masks(stored_mask))
         if stored_mask is not None:
             raise HopfieldError("bags need no mask: leave instances out of the bags")
-        (rows,) = arrange(True, ("the instances of the bags", stored.instances, self.hopfield.stored_size))
+        (rows,) = arrange(True, ("instances of bags", stored.instances, self.hopfield.stored_size))
         result = rows.new_zeros((stored.total, self.hopfield.heads, self.states.shape[0]))
         positions = torch.arange(stored.total, device=stored.device)
         for group in stored.groups():
@@ -175,7 +175,7 @@ class HopfieldPooling(nn.Module):
         if masks:
             raise HopfieldError("bags need no masks: leave instances out of the bags")
         size = self.hopfield.stored_size
-        (rows,) = arrange(True, ("the instances of the bags", bags.instances, size))
+        (rows,) = arrange(True, ("instances of bags", bags.instances, size))
         values = value.instances if isinstance(value, Bags) else value
         if values is not None:
             (values,) = arrange(True, ("value", values, self.hopfield.value_size))
