@@ -1,4 +1,4 @@
-"""The formulas of the layers as one would write them down, dense and step by step: the library is compared with them."""
+"""The formulas of the layers as one would write them down, dense and step by step: what they are compared with."""
 
 from __future__ import annotations
 
