@@ -556,6 +556,8 @@ def test_large_memories_are_streamed(monkeypatch):
 
 def test_many_patterns_for_a_few_states_are_pooled(monkeypatch):
     query, patterns = torch.randn(3, 4, 3), torch.randn(3, task._LARGE_MEMORY, 3)
+    assert way_taken(monkeypatch, query, patterns) == ["_fused"]
+    query.requires_grad_()
     assert way_taken(monkeypatch, query, patterns) == ["_pool"]
     assert way_taken(monkeypatch, query, patterns, patterns + 1) == ["_fused"]
     assert way_taken(monkeypatch, query, patterns, bias=patterns[:, None, :, 0]) == ["_fused"]

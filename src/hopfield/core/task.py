@@ -2,7 +2,8 @@
 
 Four exact ways, chosen by shape (`benchmarks/` measures where each is best):
 
-* pooling: one pass over many patterns that are their own values, for a few states (softmax, on a processor);
+* pooling: one pass over many patterns that are their own values, for a few states with gradients or for patterns that
+  are normalised on the way (softmax, on a processor);
 * fused: `F.scaled_dot_product_attention`, for softmax with a memory per batch element;
 * streaming: blocks of patterns with a running log-sum-exp, for large memories and for potentials;
 * dense: the whole score matrix, where it is small or the weights themselves are wanted.
@@ -35,7 +36,7 @@ _LARGE_MEMORY = 1 << 11
 _HUGE_MEMORY = 1 << 14
 # and so are score matrices of more entries than this, to bound memory
 _LARGE_SCORES = 1 << 24
-# at most this many states per memory are pooled: with more, the matrix product outweighs the passage over the patterns
+# at most this many states per memory are few
 _FEW_STATES = 16
 
 
@@ -289,11 +290,19 @@ class Task:
         )
         return result.reshape(*self.batch, self.query.shape[-2], self.values.shape[-1]).to(self.dtype)
 
+    def _few(self) -> bool:
+        """Whether the matrix product of the states with the patterns does not outweigh the passage over these."""
+        batch, states, _ = self._shape()
+        return (batch * states if self.shared else states) <= _FEW_STATES
+
     def _better_streamed(self) -> bool:
-        return self.shared and self.large() and self.patterns.shape[-2] >= _HUGE_MEMORY
+        return self.shared and self.large() and self.patterns.shape[-2] >= _HUGE_MEMORY and not self._few()
+
+    def _recorded(self) -> bool:
+        """Whether gradients are wanted."""
+        return torch.is_grad_enabled() and (self.query.requires_grad or self.patterns.requires_grad)
 
     def _poolable(self) -> bool:
-        batch, states, patterns = self._shape()
         return (
             not traced()
             and isinstance(self.separation, Softmax)
@@ -301,9 +310,11 @@ class Task:
             and self.bias is None
             and not self.dropout
             and self.patterns.device.type == "cpu"
-            and patterns >= _LARGE_MEMORY
-            and (batch * states if self.shared else states) <= _FEW_STATES
+            and self.patterns.shape[-2] >= _LARGE_MEMORY
+            and self._few()
             and not self._small()
+            # the fused kernel is level with it, but normalises nothing and has the slower gradient
+            and (self.epsilon is not None or self._recorded())
         )
 
     def _pool(self) -> Tensor:
