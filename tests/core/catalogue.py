@@ -97,7 +97,7 @@ def computing(way: str) -> Iterator[None]:
         for module in (streaming, ranking):
             patches.enter_context(mock.patch.object(module, "blocks", small_blocks))
         if way == "pooling":
-            patches.enter_context(mock.patch.object(task.Task, "_recorded", lambda _: True))
+            patches.enter_context(mock.patch.object(task.Task, "_recorded", return_value=True))
         if way == "repeated":
             for module in (gather, exponential, threshold):
                 patches.enter_context(mock.patch.object(module, "above", partial(gather.above, limit=0)))

@@ -31,12 +31,14 @@ class LearnedBeta(nn.Module):
 
     def __init__(self, initial: float | Sequence[float] | Tensor) -> None:
         super().__init__()
-        beta = torch.as_tensor(initial, dtype=torch.get_default_dtype()).detach()
+        # on the processor, even where layers are built without storage
+        beta = torch.as_tensor(initial, dtype=torch.get_default_dtype(), device="cpu").detach()
         if beta.dim() > 1:
             raise HopfieldError(f"LearnedBeta: expected one number or one per head, got shape {tuple(beta.shape)}")
         check_beta(beta)
         self._initial = beta.tolist()
-        self.log_beta = nn.Parameter(beta.log())
+        self.log_beta = nn.Parameter(torch.empty(beta.shape))
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Start anew."""
