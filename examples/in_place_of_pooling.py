@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import hopfield
 from common import Data, arguments, compare, report
-from hopfield.datasets.images import load_images
+from hopfield.datasets import load_images
 from hopfield.nn import LearnedBeta
 
 
