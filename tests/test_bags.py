@@ -540,3 +540,18 @@ def test_what_is_refused(make, message):
 def test_positions_out_of_range(index):
     with pytest.raises(IndexError, match=f"there are 3 bags, got index {int(index[-1])}"):
         three()[index]
+
+
+class Column:
+    """What a table's column looks like from outside."""
+
+    def __init__(self, entries):
+        self.entries = entries
+
+    def to_numpy(self):
+        return np.asarray(self.entries)
+
+
+def test_tables_are_taken_as_arrays():
+    bags = Bags.from_groups(Column([[1.0], [2.0], [3.0]]), np.array(["b", "a", "b"]))
+    assert [bag.flatten().tolist() for bag in bags] == [[2.0], [1.0, 3.0]]

@@ -370,7 +370,7 @@ def test_the_result_is_frozen_and_says_what_it_is():
     found = retrieve(torch.zeros(2, 3), torch.eye(3), steps=1)
     with pytest.raises(AttributeError):
         found.state = torch.zeros(2, 3)
-    assert repr(found).startswith("Retrieval(state=")
+    assert repr(found).startswith("Retrieval((2,) states of 3, 1 steps")
     assert "_last" not in repr(found)
     close(found.reshape(torch.Size((1, 2))).energy[0], found.energy)
 
@@ -414,3 +414,12 @@ def test_gradients_of_queries_that_did_not_converge_are_warned_about():
         with torch.no_grad():
             retrieve(query, patterns, max_steps=1)
         retrieve(query, patterns, steps=1)
+
+
+def test_a_retrieval_introduces_itself_in_a_line():
+    query, patterns = torch.randn(2, 3, 4), torch.randn(5, 4)
+    assert repr(retrieve(query, patterns, steps=2)).startswith("Retrieval((2, 3) states of 4, 2 steps, ")
+    found = retrieve(query, patterns)
+    assert repr(found).endswith("6 of 6 converged)")
+    assert found == found  # noqa: PLR0124 - by identity: tensors have no single truth
+    assert repr(retrieve(query[:0], patterns)) == "Retrieval((0, 3) states of 4)"

@@ -11,6 +11,7 @@ from hopfield import Hopfield, energy
 from hopfield.errors import HopfieldError
 from hopfield.nn.association import Association, Masks
 from hopfield.nn.beta import LearnedBeta
+from hopfield.nn.transformer import causal_mask
 from hopfield.separation import Entmax, Normmax, Softmax, Softmax1, Sparsemax, TopK
 from tests.core.catalogue import (
     SEPARATIONS,
@@ -673,17 +674,29 @@ _MASK = torch.ones(2, 5, dtype=torch.bool)
 @pytest.mark.parametrize(
     ("inputs", "masks", "text"),
     [
-        (([1.0],), {}, r"state must be a tensor \(\*batch, n, 4\), got list"),
-        ((_R[0, 0],), {}, r"state must be of shape \(\*batch, n, 4\), got \(4,\)"),
-        ((_R[..., :3],), {}, r"state must be of shape \(\*batch, n, 4\), got \(2, 3, 3\)"),
-        ((_R, _Y[..., :3]), {}, r"stored must be of shape \(\*batch, n, 4\), got \(2, 5, 3\)"),
-        ((_R, _Y, _Y[..., :3]), {}, r"value must be of shape \(\*batch, n, 4\), got \(2, 5, 3\)"),
-        ((_R.long(),), {}, r"state must be of a floating-point dtype, got torch\.int64; use state\.float\(\)"),
-        ((_R, _Y.bool()), {}, r"stored must be of a floating-point dtype, got torch\.bool; use stored\.float\(\)"),
+        (([1.0],), {}, r"state must be a floating-point tensor \(\*batch, n, 4\), got list; use torch.as_tensor"),
+        ((_R[0, 0],), {}, r"state must be a floating-point tensor \(\*batch, n, 4\), got shape \(4,\)"),
+        ((_R[..., :3],), {}, r"state must be a floating-point tensor \(\*batch, n, 4\), got shape \(2, 3, 3\)"),
+        ((_R, _Y[..., :3]), {}, r"stored must be a floating-point tensor \(\*batch, n, 4\), got shape \(2, 5, 3\)"),
+        ((_R, _Y, _Y[..., :3]), {}, r"value must be a floating-point tensor \(\*batch, n, 4\), got shape \(2, 5, 3\)"),
+        (
+            (_R.long(),),
+            {},
+            r"state must be a floating-point tensor \(\*batch, n, 4\), got torch\.int64; use \.to\(torch\.float32\)",
+        ),
+        (
+            (_R, _Y.bool()),
+            {},
+            r"stored must be a floating-point tensor \(\*batch, n, 4\), got torch\.bool; use \.to\(torch\.float32\)",
+        ),
         ((_R, _Y.expand(3, 2, 5, 4)[:, :1].expand(3, 4, 5, 4)), {}, "do not broadcast"),
-        ((_R, _Y, _Y[:, :4]), {}, r"values must have one row per pattern"),
+        ((_R, _Y, _Y[:, :4]), {}, r"value must have one row per stored pattern, 5; got"),
         ((_R, _Y), {"stored_mask": [True]}, r"stored_mask must be a tensor of dtype bool \(True takes part\), got li"),
-        ((_R, _Y), {"stored_mask": _MASK.float()}, r"got torch\.float32; use mask\.bool\(\)"),
+        (
+            (_R, _Y),
+            {"stored_mask": _MASK.float()},
+            r"got torch\.float32; numbers to add to the scores go in association_bias",
+        ),
         (
             (_R, _Y),
             {"stored_mask": _MASK[:, :4]},
@@ -709,7 +722,7 @@ def test_wrong_inputs_are_refused(inputs, masks, text):
 
 
 def test_the_text_for_batch_second_inputs_says_so():
-    with pytest.raises(HopfieldError, match=r"state must be of shape \(n, \*batch, 4\)"):
+    with pytest.raises(HopfieldError, match=r"state must be a floating-point tensor \(n, \*batch, 4\)"):
         Hopfield(4, batch_first=False)(torch.zeros(3, 2, 5))
 
 
@@ -737,3 +750,40 @@ def test_an_attention_with_something_different():
     close(layer.project_output.weight, attention.out_proj.weight)
     with pytest.raises(HopfieldError, match="from_attention takes heads, norm from the attention: leave that out"):
         Hopfield.from_attention(attention, norm=None, heads=3)
+
+
+def test_inputs_of_another_data_type_are_refused():
+    rows = torch.zeros(2, 3, 4, dtype=torch.double)
+    text = r"state has the data type torch\.float64, the layer torch\.float32; use \.to\(torch\.float32\) for the input"
+    with pytest.raises(HopfieldError, match=text):
+        Hopfield(4)(rows)
+    Hopfield(4).double()(rows)
+    Hopfield(4, project=(), norm=None)(rows)  # nothing to disagree with
+    with torch.autocast("cpu", torch.bfloat16):
+        Hopfield(4)(rows.bfloat16())
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"separation": Entmax}, r"separation must be an object, got the class; use Entmax\(\)"),
+        ({"project": False}, "project must be names, some of state, stored, value, output; got False"),
+    ],
+)
+def test_near_misses_are_refused_with_a_remedy(options, text):
+    with pytest.raises(HopfieldError, match=text):
+        Hopfield(4, **options)
+
+
+def test_a_float_mask_is_not_turned_into_its_opposite():
+    mask = nn.Transformer.generate_square_subsequent_mask(3)
+    with pytest.raises(HopfieldError, match="numbers to add to the scores go in association_bias"):
+        Hopfield(4)(torch.zeros(2, 3, 4), association_mask=mask)
+    layer, rows = Hopfield(4), torch.randn(2, 3, 4)
+    close(layer(rows, association_bias=mask), layer(rows, association_mask=causal_mask(3)), 1e-6)
+
+
+def test_until_convergence_is_refused_where_numbers_cannot_be_looked_at():
+    layer = Hopfield(4, steps=None)
+    with pytest.raises(Exception, match="steps=None looks at the states to know when to stop"):
+        torch.compile(layer, fullgraph=True, backend="eager")(torch.randn(2, 3, 4))

@@ -598,10 +598,14 @@ def test_from_patterns_refuses_wrong_rows(patterns, targets, text):
 @pytest.mark.parametrize(
     ("state", "masks", "text"),
     [
-        ([1.0], {}, r"state must be a tensor \(\*batch, n, 4\), got list"),
-        (torch.zeros(4), {}, r"state must be of shape \(\*batch, n, 4\), got \(4,\)"),
-        (torch.zeros(2, 3), {}, r"state must be of shape \(\*batch, n, 4\), got \(2, 3\)"),
-        (torch.zeros(2, 4).long(), {}, r"state must be of a floating-point dtype, got torch\.int64"),
+        ([1.0], {}, r"state must be a floating-point tensor \(\*batch, n, 4\), got list; use torch.as_tensor"),
+        (torch.zeros(4), {}, r"state must be a floating-point tensor \(\*batch, n, 4\), got shape \(4,\)"),
+        (torch.zeros(2, 3), {}, r"state must be a floating-point tensor \(\*batch, n, 4\), got shape \(2, 3\)"),
+        (
+            torch.zeros(2, 4).long(),
+            {},
+            r"state must be a floating-point tensor \(\*batch, n, 4\), got torch\.int64; use \.to\(torch\.float32\)",
+        ),
         (torch.zeros(2, 4), {"stored_mask": torch.ones(5)}, "stored_mask must be a tensor of dtype bool"),
         (
             torch.zeros(2, 4),

@@ -558,10 +558,14 @@ _BAGS = Bags(torch.zeros(5, 4), [0, 2, 5])
 @pytest.mark.parametrize(
     ("inputs", "masks", "text"),
     [
-        (([1.0],), {}, r"stored must be a tensor \(\*batch, n, 4\), got list"),
-        ((_X[..., :3],), {}, r"stored must be of shape \(\*batch, n, 4\), got \(2, 5, 3\)"),
-        ((_X.long(),), {}, r"stored must be of a floating-point dtype, got torch\.int64; use stored\.float\(\)"),
-        ((_X, _X[..., :3]), {}, r"value must be of shape \(\*batch, n, 4\), got \(2, 5, 3\)"),
+        (([1.0],), {}, r"stored must be a floating-point tensor \(\*batch, n, 4\), got list; use torch.as_tensor"),
+        ((_X[..., :3],), {}, r"stored must be a floating-point tensor \(\*batch, n, 4\), got shape \(2, 5, 3\)"),
+        (
+            (_X.long(),),
+            {},
+            r"stored must be a floating-point tensor \(\*batch, n, 4\), got torch\.int64; use \.to\(torch\.float32\)",
+        ),
+        ((_X, _X[..., :3]), {}, r"value must be a floating-point tensor \(\*batch, n, 4\), got shape \(2, 5, 3\)"),
         ((_X, _BAGS), {}, "expected a tensor like stored, got Bags; give both as Bags or both as tensors"),
         ((_X,), {"stored_mask": torch.ones(2, 5)}, "stored_mask must be a tensor of dtype bool"),
         ((_X,), {"stored_mask": torch.ones(4, dtype=torch.bool)}, r"stored_mask must broadcast to .* = \(2, 5\)"),
@@ -571,10 +575,10 @@ _BAGS = Bags(torch.zeros(5, 4), [0, 2, 5])
             {"stored_mask": torch.ones(5, dtype=torch.bool)},
             "bags need no masks: leave instances out of the bags",
         ),
-        ((_BAGS.with_instances(torch.zeros(5, 3)),), {}, "instances of bags must be of shape"),
+        ((_BAGS.with_instances(torch.zeros(5, 3)),), {}, "instances of bags must be a floating-point tensor"),
         ((_BAGS, torch.zeros(4, 4)), {}, "value: expected one row per instance, 5, got 4"),
-        ((_BAGS, _BAGS.with_instances(torch.zeros(5, 3))), {}, r"value must be of shape \(\*batch, n, 4\)"),
-        ((_BAGS, 3), {}, "value must be a tensor"),
+        ((_BAGS, _BAGS.with_instances(torch.zeros(5, 3))), {}, r"value must be a floating-point tensor \(total, 4\)"),
+        ((_BAGS, 3), {}, "value must be a floating-point tensor .* got int"),
     ],
 )
 def test_wrong_inputs_are_refused(inputs, masks, text):

@@ -14,6 +14,8 @@ from hopfield.errors import HopfieldError
 
 def as_tensor(name: str, given: Any, expected: str) -> Tensor:
     """A tensor or array, or a sequence of integers, as a tensor."""
+    if hasattr(given, "to_numpy"):  # a table or a column of one
+        given = given.to_numpy()
     if isinstance(given, Tensor):
         return given
     try:

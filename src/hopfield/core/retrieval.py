@@ -12,13 +12,14 @@ from torch import Tensor
 
 from hopfield.core.energy import task_energy
 from hopfield.core.gradients import fixed_point, unroll
+from hopfield.core.kernels.matmul import traced
 from hopfield.core.ranking import support, top
 from hopfield.core.separation import Separation, resolve
 from hopfield.core.task import Task, check_beta
 from hopfield.errors import HopfieldError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Retrieval:
     """What a retrieval found, one entry per query. `energy`, `top` and `support` are computed when asked for."""
 
@@ -37,6 +38,18 @@ class Retrieval:
     """The last association; its query went into it."""
     _found: Task = field(repr=False)
     """The same at the final state."""
+
+    def __repr__(self) -> str:
+        """The numbers that matter, in a line."""
+        count, size = self.steps.numel(), self.state.shape[-1]
+        if count == 0 or self.steps.device.type == "meta":
+            return f"Retrieval({tuple(self.steps.shape)} states of {size})"
+        least, most = int(self.steps.min()), int(self.steps.max())
+        steps = f"{least}" if least == most else f"{least} to {most}"
+        return (
+            f"Retrieval({tuple(self.steps.shape)} states of {size}, {steps} steps, "
+            f"{int(self.converged.sum())} of {count} converged)"
+        )
 
     @cached_property
     def weights(self) -> Tensor:
@@ -236,6 +249,11 @@ def _settle(
     if path is not None:
         path.append(walk.query.detach())
     if steps is None:
+        if traced():
+            raise HopfieldError(
+                "steps=None looks at the states to know when to stop: it cannot be compiled, exported or transformed; "
+                "use a number of steps"
+            )
         origin, counts, converged = _until_converged(walk, tol, max_steps, path)
         return (
             _with_implicit_gradient(walk, origin, converged, adjoint_tol),

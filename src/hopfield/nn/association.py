@@ -66,9 +66,15 @@ class Masks:
 
 
 def _check_mask(name: str, mask: Tensor) -> None:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        came = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise HopfieldError(f"{name} must be a tensor of dtype bool (True takes part), got {came}; use mask.bool()")
+    if isinstance(mask, Tensor) and mask.dtype == torch.bool:
+        return
+    if not isinstance(mask, Tensor):
+        came, remedy = type(mask).__name__, "use torch.as_tensor(mask)"
+    elif mask.is_floating_point():  # mask.bool() would turn one of 0 and -inf around
+        came, remedy = str(mask.dtype), "numbers to add to the scores go in association_bias"
+    else:
+        came, remedy = str(mask.dtype), "use mask.bool()"
+    raise HopfieldError(f"{name} must be a tensor of dtype bool (True takes part), got {came}; {remedy}")
 
 
 def _per_head(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

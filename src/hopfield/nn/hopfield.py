@@ -376,29 +376,49 @@ class Hopfield(nn.Module):
         output, found = association.retrieve(*association.all(*rows), masks)
         return restore(output, self.batch_first), found
 
+    def arrange(self, **inputs: Tensor) -> list[Tensor]:
+        """Check inputs, named by "state", "stored" and "value", and put them as (*batch, n, size)."""
+        sizes = {"state": self.input_size, "stored": self.stored_size, "value": self.value_size}
+        projections = {"state": self.project_state, "stored": self.project_stored, "value": self.project_value}
+        for name, tensor in inputs.items():
+            order = "(*batch, n, {})" if self.batch_first else "(n, *batch, {})"
+            check_rows(name, tensor, sizes[name], order, projections[name])
+        rows = arranged(self.batch_first, list(inputs.values()))
+        if "value" in inputs and rows[-1].shape[-2] != rows[-2].shape[-2]:
+            raise HopfieldError(
+                f"value must have one row per stored pattern, {rows[-2].shape[-2]}; got {rows[-1].shape[-2]}"
+            )
+        return rows
+
     def _arranged(self, state: Tensor, stored: Tensor | None, value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         stored = state if stored is None else stored
         value = stored if value is None else value
-        state, stored, value = arrange(
-            self.batch_first,
-            ("state", state, self.input_size),
-            ("stored", stored, self.stored_size),
-            ("value", value, self.value_size),
-        )
+        state, stored, value = self.arrange(state=state, stored=stored, value=value)
         return state, stored, value
 
 
-def arrange(batch_first: bool, *inputs: tuple[str, Tensor, int]) -> list[Tensor]:
-    """Check inputs (name, tensor, size) and put them as (*batch, n, size); the same tensor stays the same."""
-    for name, tensor, size in inputs:
-        if not isinstance(tensor, Tensor):
-            raise HopfieldError(f"{name} must be a tensor (*batch, n, {size}), got {type(tensor).__name__}")
-        if tensor.dim() < 2 or tensor.shape[-1] != size:
-            order = "(*batch, n, {})" if batch_first else "(n, *batch, {})"
-            raise HopfieldError(f"{name} must be of shape {order.format(size)}, got {tuple(tensor.shape)}")
-        if not tensor.is_floating_point():
-            raise HopfieldError(f"{name} must be of a floating-point dtype, got {tensor.dtype}; use {name}.float()")
-    rows = [tensor for _, tensor, _ in inputs]
+def check_rows(name: str, rows: Tensor, size: int, order: str, projection: nn.Module | None) -> None:
+    """Refuse what is not a floating-point tensor of rows of this size, in the data type of their projection."""
+    expected = f"a floating-point tensor {order.format(size)}"
+    if not isinstance(rows, Tensor):
+        raise HopfieldError(f"{name} must be {expected}, got {type(rows).__name__}; use torch.as_tensor")
+    if rows.is_nested:
+        raise HopfieldError(f"{name} must be {expected}, got a nested one; use hopfield.Bags.from_list(rows.unbind())")
+    if rows.dim() < 2 or rows.shape[-1] != size:
+        raise HopfieldError(f"{name} must be {expected}, got shape {tuple(rows.shape)}")
+    if not rows.is_floating_point():
+        raise HopfieldError(f"{name} must be {expected}, got {rows.dtype}; use .to(torch.float32)")
+    if type(projection) is nn.Linear and rows.dtype != projection.weight.dtype:
+        weight = projection.weight
+        if weight.is_floating_point() and not torch.is_autocast_enabled(rows.device.type):
+            raise HopfieldError(
+                f"{name} has the data type {rows.dtype}, the layer {weight.dtype}; "
+                f"use .to({weight.dtype}) for the input, or layer.to({rows.dtype})"
+            )
+
+
+def arranged(batch_first: bool, rows: list[Tensor]) -> list[Tensor]:
+    """Inputs as (*batch, n, size); the same tensor stays the same."""
     if batch_first:
         return rows
     moved: list[Tensor] = []
@@ -420,6 +440,8 @@ def _size(name: str, size: Any) -> int:
 
 
 def _names(argument: str, names: Collection[str], known: Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(names, Collection):
+        raise HopfieldError(f"{argument} must be names, some of {', '.join(known)}; got {names!r}")
     names = (names,) if isinstance(names, str) else tuple(names)
     for name in names:
         if name not in known:

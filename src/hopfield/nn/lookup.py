@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hopfield.core.retrieval import Retrieval
 from hopfield.errors import HopfieldError
 from hopfield.nn.association import Association, Masks
-from hopfield.nn.hopfield import Hopfield, Options, arrange, restore
+from hopfield.nn.hopfield import Hopfield, Options, restore
 from hopfield.nn.pooling import free_rows
 
 
@@ -179,7 +179,7 @@ class HopfieldLayer(nn.Module):
     def _heads(self, state: Tensor) -> tuple[Association, tuple[Tensor, Tensor, Tensor]]:
         """The association, and its states (*batch, h, L, k), patterns (h, N, k) and values (h, N, v)."""
         hopfield = self.hopfield
-        (rows,) = arrange(hopfield.batch_first, ("state", state, hopfield.input_size))
+        (rows,) = hopfield.arrange(state=state)
         association = hopfield.association()
         targets = self.patterns if self.targets is None else self.targets
         memory = self._kept.get(self, lambda: association.memory(self.patterns, targets))

@@ -11,7 +11,7 @@ from hopfield.bags import Bags
 from hopfield.core.retrieval import Retrieval
 from hopfield.errors import HopfieldError
 from hopfield.nn.association import Masks
-from hopfield.nn.hopfield import Hopfield, Options, arrange, restore
+from hopfield.nn.hopfield import Hopfield, Options, check_rows, restore
 
 # bags of at least this many instances are pooled alone, without a copy
 _ALONE = 4096
@@ -142,11 +142,11 @@ class HopfieldPooling(nn.Module):
         """
         association = self.hopfield.association()
         if not isinstance(stored, Bags):
-            (rows,) = arrange(self.hopfield.batch_first, ("stored", stored, self.hopfield.stored_size))
+            (rows,) = self.hopfield.arrange(stored=stored)
             return association.weights(self.states, rows, Masks(stored_mask))
         if stored_mask is not None:
             raise HopfieldError("bags need no mask: leave instances out of the bags")
-        (rows,) = arrange(True, ("instances of bags", stored.instances, self.hopfield.stored_size))
+        rows = self._instances(stored)
         result = rows.new_zeros((stored.total, self.hopfield.heads, self.states.shape[0]))
         positions = torch.arange(stored.total, device=stored.device)
         for group in stored.groups():
@@ -162,23 +162,24 @@ class HopfieldPooling(nn.Module):
         return f"states={self.states.shape[0]}" + ("" if isinstance(self.states, nn.Parameter) else ", given")
 
     def _arranged(self, stored: Tensor, value: Tensor | Bags | None) -> tuple[Tensor, Tensor]:
-        hopfield = self.hopfield
         if isinstance(value, Bags):
             raise HopfieldError("value: expected a tensor like stored, got Bags; give both as Bags or both as tensors")
-        value = stored if value is None else value
-        rows, values = arrange(
-            hopfield.batch_first, ("stored", stored, hopfield.stored_size), ("value", value, hopfield.value_size)
-        )
+        rows, values = self.hopfield.arrange(stored=stored, value=stored if value is None else value)
         return rows, values
+
+    def _instances(self, bags: Bags) -> Tensor:
+        hopfield = self.hopfield
+        check_rows("instances of bags", bags.instances, hopfield.stored_size, "(total, {})", hopfield.project_stored)
+        return bags.instances
 
     def _pool_bags(self, bags: Bags, value: Tensor | Bags | None, masks: Masks) -> Tensor:
         if masks:
             raise HopfieldError("bags need no masks: leave instances out of the bags")
-        size = self.hopfield.stored_size
-        (rows,) = arrange(True, ("instances of bags", bags.instances, size))
+        hopfield, size = self.hopfield, self.hopfield.stored_size
+        rows = self._instances(bags)
         values = value.instances if isinstance(value, Bags) else value
         if values is not None:
-            (values,) = arrange(True, ("value", values, self.hopfield.value_size))
+            check_rows("value", values, hopfield.value_size, "(total, {})", hopfield.project_value)
             if values.shape[0] != rows.shape[0]:
                 raise HopfieldError(f"value: expected one row per instance, {rows.shape[0]}, got {values.shape[0]}")
             if isinstance(value, Bags) and not torch.equal(value.offsets, bags.offsets):
@@ -186,7 +187,7 @@ class HopfieldPooling(nn.Module):
                     "value: expected bags of the same sizes as stored, got others; make them with stored.with_instances"
                 )
             bags = bags.with_instances(torch.cat([rows, values], -1))
-        association = self.hopfield.association()
+        association = hopfield.association()
         parts, order = [], []
         for group in bags.groups(alone=_ALONE):
             part = other = group.instances
@@ -195,7 +196,7 @@ class HopfieldPooling(nn.Module):
             parts.append(association.pooled(self.states, part, other, Masks(group.mask)))
             order.append(group.indices)
         if not parts:
-            return rows.new_zeros((0, self.states.shape[0], self.hopfield.output_size))
+            return rows.new_zeros((0, self.states.shape[0], hopfield.output_size))
         place = torch.argsort(torch.cat(order)).to(rows.device, non_blocking=True)
         return torch.cat(parts).index_select(0, place)
 
@@ -215,7 +216,10 @@ def free_rows(name: str, rows: int | Tensor, size: int, trainable: bool) -> Tens
             )
         tensor = rows.detach().clone()
     elif not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
-        raise HopfieldError(f"{name} must be a number of at least 1 or a tensor (number, {size}), got {rows!r}")
+        came = (
+            repr(rows) if isinstance(rows, int | float | str | None) else f"{type(rows).__name__}; use torch.as_tensor"
+        )
+        raise HopfieldError(f"{name} must be a number of at least 1 or a tensor (number, {size}), got {came}")
     else:
         tensor = torch.empty(rows, size)
     return nn.Parameter(tensor) if trainable else nn.Buffer(tensor)

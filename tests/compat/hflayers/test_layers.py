@@ -269,13 +269,14 @@ def test_matrices(batch_first):
 def test_retrieve_tells_what_happened(cls):
     layer = made(cls, num_heads=2, update_steps_max=None, update_steps_eps=1e-9)
     rows = normal(generator(0), 2, 7, 8)
-    found = layer.retrieve(rows)
+    output, found = layer.retrieve(rows)
+    close(output, layer(rows))
     states = 5 if cls is HopfieldPooling else 7
     assert found.steps.shape == found.converged.shape == found.energy.shape == (2, 2, states)
     assert found.converged.all()
     assert (found.steps > 1).any()
     close(found.weights, layer.get_association_matrix(rows))
-    assert not found.weights.requires_grad
+    assert found.weights.requires_grad
 
 
 def test_padding_and_masks_reach_the_matrices():
@@ -488,7 +489,7 @@ def test_update_steps_max_leaves_out_the_first_association(count):
         weights = torch.softmax(0.7 * moved @ stored.mT, -1)
         moved = weights @ stored
     close(layer((stored, state, value)), weights @ value)
-    assert (layer.retrieve((stored, state, value)).steps == count + 1).all()
+    assert (layer.retrieve((stored, state, value))[1].steps == count + 1).all()
 
 
 def test_update_steps_eps_does_not_cut_a_count_short():
@@ -501,7 +502,7 @@ def test_update_steps_eps_does_not_cut_a_count_short():
 def test_update_steps_per_head():
     rows = normal(generator(1), 2, 7, 8)
     layer = made(Hopfield, num_heads=3, hidden_size=4, update_steps_max=torch.tensor([0, 3, -1]), update_steps_eps=1e-9)
-    steps = layer.retrieve(rows).steps
+    steps = layer.retrieve(rows)[1].steps
     assert (steps[:, 0] == 1).all()
     assert (steps[:, 1] == 4).all()
     assert (steps[:, 2] > 4).any()
@@ -516,7 +517,7 @@ def test_stopping_does_not_depend_on_the_rest_of_the_batch(cls):
     rows = normal(generator(1), 4, 7, 8) * torch.tensor([0.3, 1.0, 3.0, 10.0], dtype=torch.float64)[:, None, None]
     together = layer(rows)
     close(together, torch.cat([layer(row[None]) for row in rows]))
-    steps = layer.retrieve(rows).steps
+    steps = layer.retrieve(rows)[1].steps
     assert len(steps.unique()) > 1, "states that stop at different times"
 
 

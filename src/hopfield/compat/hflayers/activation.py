@@ -339,7 +339,9 @@ def _scaled(bias: Tensor | None, beta: float | Tensor) -> Tensor | None:
 
 def _as_bool(name: str, mask: Tensor) -> Tensor:
     if mask.dtype not in {torch.bool, torch.uint8}:
-        raise HopfieldError(f"{name} must be bool or uint8 (True is left out) or floating-point, got {mask.dtype}")
+        raise HopfieldError(
+            f"{name} must be bool or uint8 (True is left out) or floating-point, got {mask.dtype}; use .bool()"
+        )
     return mask.bool()
 
 

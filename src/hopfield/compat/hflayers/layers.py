@@ -243,18 +243,18 @@ class Hopfield(nn.Module):
         masks = self._masks(state, stored, stored_pattern_padding_mask, association_mask)
         return self._order(self.association()(state, stored, projection, masks))
 
-    @torch.no_grad()
     def retrieve(
         self,
         input: Three,
         stored_pattern_padding_mask: Tensor | None = None,
         association_mask: Tensor | None = None,
-    ) -> Retrieval:
-        """What happened in the association space, one entry per head and state (B, h, L)."""
+    ) -> tuple[Tensor, Retrieval]:
+        """The output, and what happened in the association space, one entry per head and state (B, h, L)."""
         state, stored, projection = self._arranged(input)
         masks = self._masks(state, stored, stored_pattern_padding_mask, association_mask)
         association = self.association()
-        return association.retrieve(*association.all(state, stored, projection), masks)[1]
+        output, found = association.retrieve(*association.all(state, stored, projection), masks)
+        return self._order(output), found
 
     def get_association_matrix(
         self,
@@ -263,7 +263,8 @@ class Hopfield(nn.Module):
         association_mask: Tensor | None = None,
     ) -> Tensor:
         """The weights of the last association, without gradients, (B, h, L, N); arguments as `forward`."""
-        return self.retrieve(input, stored_pattern_padding_mask, association_mask).weights
+        with torch.no_grad():
+            return self.retrieve(input, stored_pattern_padding_mask, association_mask)[1].weights
 
     @torch.no_grad()
     def get_projected_pattern_matrix(
@@ -375,9 +376,10 @@ class _Wrapper(nn.Module):
         input: Any,
         stored_pattern_padding_mask: Tensor | None = None,
         association_mask: Tensor | None = None,
-    ) -> Retrieval:
-        """What happened in the association space, one entry per head and state; arguments as `forward`."""
-        return self.hopfield.retrieve(self._three(input), stored_pattern_padding_mask, association_mask)
+    ) -> tuple[Tensor, Retrieval]:
+        """The output, and what happened in the association space, (B, h, L); arguments as `forward`."""
+        output, found = self.hopfield.retrieve(self._three(input), stored_pattern_padding_mask, association_mask)
+        return output.flatten(1) if isinstance(self, HopfieldPooling) else output, found
 
 
 class HopfieldPooling(_Wrapper):

@@ -70,7 +70,8 @@ def check_input(name: str, rows: Tensor, size: int | None) -> None:
     if not isinstance(rows, Tensor) or rows.dim() != 3 or (size is not None and rows.shape[2] != size):
         wanted = "size" if size is None else size
         raise HopfieldError(
-            f"the {name} must be a tensor of three dimensions, the last {wanted}; got {described(rows)}"
+            f"the {name} must be a tensor of three dimensions, the last {wanted}; got {described(rows)} "
+            "(several inputs are one tuple: stored pattern, state pattern, pattern projection)"
         )
     if not rows.is_floating_point():
         raise HopfieldError(f"the {name} must be of a floating-point dtype, got {rows.dtype}; use .float()")

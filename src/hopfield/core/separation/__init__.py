@@ -47,6 +47,8 @@ def resolve(separation: str | Separation) -> Separation:
                 "or an object such as hopfield.separation.TopK(8)"
             )
         return NAMES[separation]()
+    if isinstance(separation, type):
+        raise HopfieldError(f"separation must be an object, got the class; use {separation.__name__}()")
     if not (callable(getattr(separation, "weights", None)) and callable(getattr(separation, "potential", None))):
         raise HopfieldError(
             f"separation must be a name ({', '.join(NAMES)}) or an object with weights(scores) and potential(scores), "
