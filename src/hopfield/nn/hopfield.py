@@ -66,7 +66,8 @@ class Hopfield(nn.Module):
             1/√k), or a module such as `LearnedBeta(0.5)`; default 1/√k.
         separation: how similarities become weights: a name or an object of `hopfield.separation`.
         similarity: "dot" for ξ·x, or "euclidean" for ξ·x - |x|²/2, which orders patterns by their distance.
-        steps: updates, at least 1; None: until the states stop moving; or a sequence with one of these per head.
+        steps: updates, at least 1; None: until the states stop moving; or a sequence with one of these per head. With
+            None the gradient is that of the fixed point, which is zero for states and their projection.
         tol: with steps=None, a state has converged once an update moves it by less.
         max_steps: with steps=None, updates after which a state gives up.
         norm: normalisation of the inputs: "layer" (with scale and shift), "layer_plain" (without), "rms", None, or a

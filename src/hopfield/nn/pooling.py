@@ -27,6 +27,9 @@ class HopfieldPooling(nn.Module):
     Few states over many instances are pooled without projecting the instances: the projections move into the states
     and behind the mean (exact; chosen by itself).
 
+    With `steps=None` the learned states get a gradient of zero, as the fixed point does not depend on them: train them
+    with a number of steps.
+
     Args:
         input_size: size of an instance, and of a state before its projection.
         states: their number S, or a tensor (S, size) of given ones; size is `input_size`, or the head size k where
