@@ -106,5 +106,5 @@ def association_weights(
     beta = check_beta(beta)
     single = isinstance(query, Tensor) and query.dim() == 1
     task = Task.of(query.unsqueeze(0) if single else query, patterns, None, beta, bias, mask, separation)
-    weights = separation.weights(task.scores()).to(task.dtype)
+    weights = task.weights()
     return weights.squeeze(-2) if single else weights

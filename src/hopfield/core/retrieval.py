@@ -54,7 +54,7 @@ class Retrieval:
     @cached_property
     def weights(self) -> Tensor:
         """The weights of the last association, (*batch, N); the whole matrix is made."""
-        weights = self._last.separation.weights(self._last.scores()).to(self._last.dtype)
+        weights = self._last.weights()
         return weights.reshape(*self.steps.shape, weights.shape[-1])
 
     @cached_property

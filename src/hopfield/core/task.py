@@ -217,7 +217,14 @@ class Task:
         return self.beta.to(self.compute_dtype) if isinstance(self.beta, Tensor) else self.beta
 
     def _scaled_bias(self) -> Tensor | None:
-        return None if self.bias is None else self.bias.to(self.compute_dtype) * self._beta()
+        if self.bias is None:
+            return None
+        bias = self.bias.to(self.compute_dtype)
+        if not isinstance(self.beta, Tensor):
+            return bias * self.beta
+        # -inf times beta would give beta a gradient of NaN
+        alive = bias != -math.inf
+        return (torch.where(alive, bias, 0.0) * self._beta()).masked_fill(~alive, -math.inf)
 
     def _shape(self) -> tuple[int, int, int]:
         return math.prod(self.batch), self.query.shape[-2], self.patterns.shape[-2]
@@ -252,9 +259,20 @@ class Task:
             and not (self.bias is not None and self.bias.requires_grad)
         )
 
+    def weights(self) -> Tensor:
+        """The whole matrix of weights, (*batch, L, N)."""
+        return self._weights(self.scores()).to(self.dtype)
+
+    def _weights(self, scores: Tensor) -> Tensor:
+        if isinstance(self.separation, Streamable) or scores.shape[-1] == 0:
+            return self.separation.weights(scores)
+        # one of the user's need not know what to do with nothing to attend to
+        dead = scores.detach().amax(-1, keepdim=True) == -math.inf
+        return self.separation.weights(scores.masked_fill(dead, 0.0)).masked_fill(dead, 0.0)
+
     def _dense(self, want_potential: bool) -> tuple[Tensor, Tensor | None]:
         scores = self.scores()
-        weights = F.dropout(self.separation.weights(scores), self.dropout)
+        weights = F.dropout(self._weights(scores), self.dropout)
         values = (weights @ self.values.to(self.compute_dtype)).to(self.dtype)
         return values, self.separation.potential(scores) if want_potential else None
 

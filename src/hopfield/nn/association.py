@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from hopfield.core.retrieval import Retrieval, Steps, associate_task, retrieve_task
 from hopfield.core.separation import Separation, Streamable
 from hopfield.core.task import Task, broadcast
 from hopfield.errors import HopfieldError
-from hopfield.nn.source import Source, project
+from hopfield.nn.source import Source, hooked, project
 
 _ADJOINT_TOL = 1e-6
 
@@ -152,6 +152,17 @@ class Association:
         query = self._normed(self._heads(states, self.state))
         return query, self._patterns(patterns), self._with_extra(self._heads(values, source), 1)
 
+    def fixed_parts(self) -> tuple[object, ...] | None:
+        """What a memory is made of besides tensors, to be compared; None if that may do anything."""
+        norms = (self.stored.norm, self.value.norm, self.head_norm)
+        modules = [norm for norm in norms if isinstance(norm, nn.Module)]
+        known = all(type(norm) in {nn.LayerNorm, nn.RMSNorm} and not hooked(norm) for norm in modules)
+        if not known or self.stored.module is not None or self.value.module is not None:
+            return None
+        kinds = (type(norm) if norm is None or isinstance(norm, nn.Module) else "own" for norm in norms)
+        sizes = (getattr(norm, "eps", None) for norm in norms)
+        return self.connected, self.heads, *kinds, *sizes, *(pair is None for pair in self.extra)
+
     def _patterns(self, rows: Tensor) -> Tensor:
         return self._with_extra(self._normed(self._heads(rows, self.stored)), 0)
 
@@ -226,14 +237,16 @@ class Association:
         mask, bias = masks.combined((*batch, query.shape[-2], count - extra))
         alive = None
         if extra:
-            mask = None if mask is None else F.pad(mask, (0, extra), value=True)
-            bias = None if bias is None else F.pad(bias, (0, extra))
+            columns = count - extra
+            mask = None if mask is None else F.pad(mask.expand(*mask.shape[:-1], columns), (0, extra), value=True)
+            bias = None if bias is None else F.pad(bias.expand(*bias.shape[:-1], columns), (0, extra))
         elif count == 0:
             alive = query.new_zeros((), dtype=torch.bool)
         elif mask is not None or bias is not None:
             alive = _alive(mask, bias)
         if self.euclidean:
-            height = patterns.square().sum(-1).unsqueeze(-2) / -2  # (*batch, h, 1, N)
+            wide = patterns.to(torch.promote_types(patterns.dtype, torch.float32))
+            height = wide.square().sum(-1).unsqueeze(-2) / -2  # (*batch, h, 1, N)
             bias = height if bias is None else bias + height
         beta = self.beta
         if isinstance(beta, Tensor):

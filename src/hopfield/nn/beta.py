@@ -47,7 +47,8 @@ class LearnedBeta(nn.Module):
 
     def forward(self) -> Tensor:
         """β, of shape () or (h,)."""
-        return self.log_beta.exp()
+        # in half precision the exponential would overflow where the parameter does not
+        return self.log_beta.to(torch.promote_types(self.log_beta.dtype, torch.float32)).exp()
 
     def extra_repr(self) -> str:
         """The number of betas."""

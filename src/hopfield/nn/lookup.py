@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, Self, Unpack
 
 import torch
@@ -182,7 +181,7 @@ class HopfieldLayer(nn.Module):
         (rows,) = hopfield.arrange(state=state)
         association = hopfield.association()
         targets = self.patterns if self.targets is None else self.targets
-        memory = self._kept.get(self, lambda: association.memory(self.patterns, targets))
+        memory = self._kept.get(self, association, self.patterns, targets)
         return association, (association.states(rows), *memory)
 
     def train(self, mode: bool = True) -> Self:
@@ -215,16 +214,21 @@ class Kept:
     def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
         return Kept, ()
 
-    def get(self, layer: nn.Module, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """What `project` makes, or made when the layer's tensors were the same as now."""
+    def get(
+        self, layer: nn.Module, association: Association, patterns: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The projected memory, made now or when all it is made of was the same as now."""
         if layer.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return project()
+            self.clear()  # where gradients are, parameters may change in ways that leave no trace
+            return association.memory(patterns, values)
         tensors = [*layer.parameters(), *layer.buffers()]
-        if any(not _plain(tensor) for tensor in tensors):
-            return project()
-        key = (*((id(tensor), tensor._version, tensor.data_ptr(), tensor.dtype) for tensor in tensors), _precision())
+        parts = association.fixed_parts()
+        if parts is None or not all(_plain(tensor) for tensor in tensors):
+            return association.memory(patterns, values)
+        of_tensors = ((id(tensor), tensor._version, tensor.data_ptr(), tensor.dtype) for tensor in tensors)
+        key = (*of_tensors, *parts, _precision())
         if self._memory is None or key != self._key:
-            self._key, self._tensors, self._memory = key, tensors, project()
+            self._key, self._tensors, self._memory = key, tensors, association.memory(patterns, values)
         return self._memory
 
 

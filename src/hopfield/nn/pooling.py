@@ -150,15 +150,17 @@ class HopfieldPooling(nn.Module):
         if stored_mask is not None:
             raise HopfieldError("bags need no mask: leave instances out of the bags")
         rows = self._instances(stored)
-        result = rows.new_zeros((stored.total, self.hopfield.heads, self.states.shape[0]))
+        parts, places = [], []
         positions = torch.arange(stored.total, device=stored.device)
         for group in stored.groups():
             weights = association.weights(self.states, group.instances, Masks(group.mask))
-            parts = weights[..., : group.instances.shape[1]].permute(0, 3, 1, 2)  # (b, n, h, S), less extra patterns
+            weights = weights[..., : group.instances.shape[1]].permute(0, 3, 1, 2)  # (b, n, h, S), less extra patterns
             where = group.take(positions)
-            take = torch.ones_like(where, dtype=torch.bool) if group.mask is None else group.mask
-            result = result.index_put((where[take],), parts[take].to(result.dtype))
-        return result
+            parts.append(weights.flatten(0, 1) if group.mask is None else weights[group.mask])
+            places.append(where.flatten() if group.mask is None else where[group.mask])
+        if not parts:
+            return rows.new_zeros((0, self.hopfield.heads, self.states.shape[0]))
+        return torch.cat(parts).index_select(0, torch.argsort(torch.cat(places)))
 
     def extra_repr(self) -> str:
         """The number of states."""

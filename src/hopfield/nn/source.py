@@ -47,7 +47,7 @@ def make_norm(norm: Norm, size: int, argument: str = "norm") -> nn.Module | None
     return norm(size)
 
 
-def _hooked(module: nn.Module) -> bool:
+def hooked(module: nn.Module) -> bool:
     """Whether something waits for the module to be called."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
     return any(len(kind) > 0 for kind in hooks)
@@ -70,7 +70,7 @@ class Source:
         """From modules; a plain linear one is taken apart, so that it can be merged with others."""
         if projection is None:
             return cls(norm)
-        if type(projection) is nn.Linear and not _hooked(projection):
+        if type(projection) is nn.Linear and not hooked(projection):
             return cls(norm, projection.weight, projection.bias)
         return cls(norm, module=projection)
 
@@ -93,7 +93,7 @@ class Source:
         norm = self.norm
         if norm is None:
             return "none", 0.0
-        if type(norm) is nn.LayerNorm and len(norm.normalized_shape) == 1 and not _hooked(norm):
+        if type(norm) is nn.LayerNorm and len(norm.normalized_shape) == 1 and not hooked(norm):
             return "layer", norm.eps
         return None
 

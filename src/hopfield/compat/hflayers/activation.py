@@ -116,6 +116,11 @@ class HopfieldCore(nn.Module):
             if self.head_dim < 1:
                 raise HopfieldError(f"hidden_size must be at least 1, got {self.head_dim}")
             self.pattern_dim = self.head_dim if pattern_dim is None else pattern_dim
+        if value_as_connected and value_as_static and self.pattern_dim != self.head_dim:
+            raise HopfieldError(
+                "pattern_projection_as_connected: values that are not projected themselves have "
+                f"hidden_size {self.head_dim}; got pattern_size {self.pattern_dim}"
+            )
         self.out_dim = embed_dim if out_dim is None else out_dim
         if not disable_out_projection and (self.out_dim is None or self.out_dim < 1):
             raise HopfieldError(f"output_size must be at least 1, got {self.out_dim}")
@@ -334,7 +339,13 @@ def as_masks(
 
 def _scaled(bias: Tensor | None, beta: float | Tensor) -> Tensor | None:
     """What is added to the scores as what is added to similarities: (B or 1, h or 1, L or 1, N)."""
-    return None if bias is None else bias / (beta.reshape(-1, 1, 1) if isinstance(beta, Tensor) else beta)
+    if bias is None:
+        return None
+    if not isinstance(beta, Tensor):
+        return bias / beta
+    # -inf divided by beta would give beta a gradient of NaN
+    alive = bias != -math.inf
+    return (torch.where(alive, bias, 0.0) / beta.reshape(-1, 1, 1)).masked_fill(~alive, -math.inf)
 
 
 def _as_bool(name: str, mask: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from hopfield.core.retrieval import Retrieval
 from hopfield.core.task import check_beta
 from hopfield.errors import HopfieldError
 from hopfield.nn.association import Association, Masks
+from hopfield.nn.hopfield import arranged
 from hopfield.nn.lookup import Kept
 
 Three = Tensor | tuple[Tensor, Tensor, Tensor]
@@ -147,6 +148,16 @@ class Hopfield(nn.Module):
             normalize_pattern_projection_affine,
             normalize_pattern_projection_eps,
         )
+        core = self.association_core
+        for what, static, module in (
+            ("stored_pattern", core.key_as_static, self.norm_stored_pattern),
+            ("state_pattern", core.query_as_static, self.norm_state_pattern),
+        ):
+            if static and module is not None and core.head_dim not in {None, module.normalized_shape[0]}:
+                raise HopfieldError(
+                    f"{what}_as_static: what is not projected has hidden_size {core.head_dim}, its normalisation "
+                    f"expects {module.normalized_shape[0]}; make them equal, or set normalize_{what}=False"
+                )
         self._set_scaling(scaling)
         as_steps(update_steps_max, num_heads)
         as_tol(update_steps_eps)
@@ -202,7 +213,8 @@ class Hopfield(nn.Module):
         check_input("state pattern", state, state_size)
         check_input("stored pattern", stored, stored_size)
         check_input("pattern projection", projection, self._value_size())
-        return self._order(state), self._order(stored), self._order(projection)
+        state, stored, projection = arranged(self.batch_first, [state, stored, projection])
+        return state, stored, projection
 
     def _value_size(self) -> int | None:
         """Size of a pattern projection; None where any will do."""
@@ -561,7 +573,7 @@ class HopfieldLayer(_Wrapper):
         association = layer.association()
         rows = self._flat(self.lookup_weights)
         targets = rows if self.target_weights is None else self._flat(self.target_weights)
-        memory = self._kept.get(self, lambda: association.memory(rows, targets))
+        memory = self._kept.get(self, association, rows, targets)
         return layer._order(association.associate(association.states(state), *memory, masks))
 
     def get_association_matrix(

@@ -58,7 +58,7 @@ def _options(layer: Hopfield, state_size: int | None, stored_size: int | None, v
         "tol": as_tol(layer.update_steps_eps),
         "norm": None,
         "project": [name for name, there in projected.items() if there],
-        "connect_values": core.value_as_connected,
+        "connect_values": core.value_as_connected and not core.key_as_static,
         "bias": core.in_proj_bias is not None or (core.out_proj is not None and core.out_proj.bias is not None),
         "extra": ["bias"] * (core.bias_k is not None) + ["zero"] * core.add_zero_attn,
         "dropout": core.dropout,

@@ -1,7 +1,7 @@
 """Softmax association of a few states with many patterns that are their own values: one pass at the speed of memory.
 
-The patterns may be layer-normalised on the way without ever being written: with the states centred, u·ŷ = (u·y) r for
-ŷ = (y - mean(y)) r, and the mean of the ŷ is that of the y r, centred. Gradients take one more pass.
+The patterns may be layer-normalised on the way without ever being written: ŷ = (y - mean) r enters every product as
+y - mean, and r goes to the weights. Gradients take one more pass.
 
 Shapes: B batches, L states, N patterns, d pattern size.
 """
@@ -25,39 +25,40 @@ _LEAST = 256  # patterns per block
 
 
 class _Block:
-    """Products of some of the patterns with a few vectors, which are centred if the patterns are normalised."""
+    """Some of the patterns, centred if they are normalised, and what the normalisation divides them by."""
 
-    def __init__(self, patterns: Tensor, vectors: Tensor, epsilon: float | None) -> None:
-        self.rows = patterns.to(vectors.dtype)  # (B, n, d)
-        size = self.rows.shape[-1]
+    def __init__(self, patterns: Tensor, dtype: torch.dtype, epsilon: float | None) -> None:
+        self.rows = patterns.to(dtype)  # (B, n, d)
         self.inverse: Tensor | None = None  # 1 / standard deviation, (B, 1, n)
-        self.mean: Tensor | None = None  # (B, 1, n)
         if epsilon is None:
-            self.products = torch.bmm(vectors, self.rows.mT)  # (B, vectors, n)
             return
-        average = vectors.new_full((vectors.shape[0], 1, size), 1 / size)
-        products = torch.bmm(torch.cat([vectors, average], 1), self.rows.mT)
-        self.mean = products[:, -1:]
-        # about the mean: the mean of squares less the square of the mean would cancel
-        spread = torch.linalg.vector_norm(self.rows - self.mean.mT, dim=-1).square_().div_(size)
+        batch, _, size = self.rows.shape
+        mean = torch.bmm(self.rows.new_full((batch, 1, size), 1 / size), self.rows.mT)  # (B, 1, n)
+        # about the mean: sums of what is left to cancel later would lose digits
+        self.rows = self.rows - mean.mT
+        spread = torch.linalg.vector_norm(self.rows, dim=-1).square_().div_(size)
         self.inverse = spread.add_(epsilon).rsqrt_().unsqueeze(-2)
-        self.products = products[:, :-1].mul_(self.inverse)
+
+    def product(self, vectors: Tensor) -> Tensor:
+        """A few vectors times the patterns: (B, L, d) -> (B, L, n)."""
+        result = torch.bmm(vectors, self.rows.mT)
+        return result if self.inverse is None else result.mul_(self.inverse)
 
     def mix(self, weights: Tensor) -> Tensor:
-        """Weights times the patterns, to be centred at the end: (B, L, n) -> (B, L, d)."""
+        """Weights times the patterns: (B, L, n) -> (B, L, d)."""
         return mix(weights if self.inverse is None else weights * self.inverse, self.rows)
 
-    def pull_back(self, factors: Tensor, vectors: Tensor, out: Tensor) -> None:
-        """The gradient of the patterns where that of the normalised ones is factorsᵀ vectors, vectors being centred."""
-        if self.inverse is None or self.mean is None:
+    def pull_back(self, factors: Tensor, vectors: Tensor, products: Tensor, out: Tensor) -> None:
+        """The gradient of the patterns where that of the normalised ones is factorsᵀ vectors, vectors being centred.
+
+        `products` are those of the vectors with the patterns.
+        """
+        if self.inverse is None:
             torch.bmm(factors.mT, vectors, out=out)
             return
-        size = self.rows.shape[-1]
         # the derivative of a layer normalisation: g -> r (g - ŷ (g·ŷ) / d), ŷ = r (y - mean)
-        along = (factors * self.products).sum(1, keepdim=True).mul_(self.inverse).mul_(self.inverse).div_(size)
-        factors = torch.cat([factors * self.inverse, along * self.mean], 1)
-        vectors = torch.cat([vectors, vectors.new_ones((vectors.shape[0], 1, size))], 1)
-        torch.bmm(factors.mT, vectors, out=out)
+        along = (factors * products).sum(1, keepdim=True).mul_(self.inverse).mul_(self.inverse).div_(vectors.shape[-1])
+        torch.bmm((factors * self.inverse).mT, vectors, out=out)
         out.addcmul_(self.rows, along.mT, value=-1)
 
 
@@ -85,8 +86,8 @@ class _Pooling(torch.autograd.Function):
         queries = _centred(states * LOG2E, epsilon)
         online = OnlineSoftmax(queries, queries.shape[-1], spread=mask is None)
         for columns in _blocks(states, patterns):
-            block = _Block(patterns[:, columns], queries, epsilon)
-            online.add(block.mix(online.weights(_masked(block.products, mask, columns))))
+            block = _Block(patterns[:, columns], queries.dtype, epsilon)
+            online.add(block.mix(online.weights(_masked(block.product(queries), mask, columns))))
         mixed, (_, reference, bits) = online.finish()
         assert mixed is not None
         mixed = _centred(mixed, epsilon)
@@ -103,20 +104,23 @@ class _Pooling(torch.autograd.Function):
         states, patterns, mask, mixed, reference, bits = ctx.saved_tensors
         of_states, of_patterns = ctx.needs_input_grad[:2]
         epsilon = ctx.epsilon
-        vectors = _centred(torch.cat([states, grads[0]], 1), epsilon)
+        # the scores must be those of the forward pass to the last digit, for that is magnified by the exponential
+        queries = _centred(states * LOG2E, epsilon)
+        grad = _centred(grads[0], epsilon).contiguous()
+        vectors = torch.cat([queries / LOG2E, grad], 1)
         offset = (grads[0] * mixed).sum(-1, keepdim=True)
-        count = states.shape[1]
         total = torch.zeros_like(states) if of_states else None
         gradient = torch.empty_like(patterns, dtype=states.dtype) if of_patterns else None
-        for columns in _blocks(vectors, patterns):
-            block = _Block(patterns[:, columns], vectors, epsilon)
-            scores, along = block.products[:, :count], block.products[:, count:]
-            weights = _masked(scores * LOG2E, mask, columns).sub_(reference).sub_(bits).exp2_()
+        for columns in _blocks(states, patterns):
+            block = _Block(patterns[:, columns], states.dtype, epsilon)
+            scores, along = block.product(queries), block.product(grad)
+            products = torch.cat([scores / LOG2E, along], 1) if of_patterns else along
+            weights = _masked(scores, mask, columns).sub_(reference).sub_(bits).exp2_()
             slope = (along - offset).mul_(weights)
             if total is not None:
                 total += block.mix(slope)
             if gradient is not None:
-                block.pull_back(torch.cat([slope, weights], 1), vectors, gradient[:, columns])
+                block.pull_back(torch.cat([slope, weights], 1), vectors, products, gradient[:, columns])
         return (
             None if total is None else _centred(total, epsilon),
             None if gradient is None else gradient.to(patterns.dtype),

@@ -65,6 +65,11 @@ class _Threshold(Streamable):
             slope = self.root * _power(inside, self.root - 1).sum(-1, keepdim=True)
         # a Newton step from the root stays there, and its derivative is the root's by the implicit function theorem
         tau = tau + (_power((z - tau).clamp(min=0.0), self.root).sum(-1, keepdim=True) - 1) / slope
+        if self.root != 1 and torch.is_grad_enabled() and z.requires_grad:
+            # and another one makes its second and third derivative right
+            inside = (z - tau).clamp(min=0.0)
+            slope = self.root * _power(inside, self.root - 1).sum(-1, keepdim=True)
+            tau = tau + (_power(inside, self.root).sum(-1, keepdim=True) - 1) / slope
         weights = _power((z - tau).clamp(min=0.0), self.power)
         return (weights / weights.sum(-1, keepdim=True)).masked_fill(dead, 0.0)
 
