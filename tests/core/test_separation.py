@@ -501,3 +501,11 @@ def test_separation_functions_are_values():
     assert len({*SEPARATIONS[:-1], *SEPARATIONS[:-1]}) == len(SEPARATIONS) - 1
     with pytest.raises(AttributeError):
         Entmax().alpha = 3.0
+
+
+@pytest.mark.parametrize(
+    "separation", [Entmax(1.3), Entmax(1.5), Entmax(3), Normmax(1.5), Normmax(2), Normmax(4)], ids=repr
+)
+def test_second_derivatives_through_a_threshold(separation):
+    scores = normal(generator(3), 2, 6).requires_grad_()
+    assert torch.autograd.gradgradcheck(separation.weights, scores)

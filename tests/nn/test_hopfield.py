@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hopfield import Hopfield, energy
+from hopfield import Hopfield, HopfieldLayer, energy
 from hopfield.errors import HopfieldError
 from hopfield.nn.association import Association, Masks
 from hopfield.nn.beta import LearnedBeta
@@ -787,3 +787,52 @@ def test_until_convergence_is_refused_where_numbers_cannot_be_looked_at():
     layer = Hopfield(4, steps=None)
     with pytest.raises(Exception, match="steps=None looks at the states to know when to stop"):
         torch.compile(layer, fullgraph=True, backend="eager")(torch.randn(2, 3, 4))
+
+
+@pytest.mark.parametrize("separation", ["softmax", "softmax1", "sparsemax"])
+@pytest.mark.parametrize("count", [5, 300])
+def test_a_learned_beta_survives_scores_of_minus_infinity(separation, count):
+    layer = Hopfield(4, heads=2, beta="learned", separation=separation)
+    rows, bias = torch.randn(2, count, 4), torch.zeros(count, count).masked_fill(~causal_mask(count), -math.inf)
+    output = layer(rows, association_bias=bias)
+    close(output, layer(rows, association_mask=causal_mask(count)), 1e-5)
+    output.sum().backward()
+    assert layer.beta.log_beta.grad.isfinite().all()
+
+
+def test_masks_that_are_the_same_for_all_patterns_leave_extra_ones_alone():
+    layer, rows = Hopfield(4, extra=("zero",)), torch.randn(2, 3, 4)
+    for mask in (torch.ones(2, 1, dtype=torch.bool), torch.zeros(2, 1, dtype=torch.bool)):
+        close(layer(rows, stored_mask=mask), layer(rows, stored_mask=mask.expand(2, 3)), 1e-6)
+    mask = torch.tensor([True, False, True])[:, None]
+    close(layer(rows, association_mask=mask.expand(2, 3, 1)), layer(rows, association_mask=mask.expand(3, 3)), 1e-6)
+    bias = torch.randn(2, 3, 1)
+    close(layer(rows, association_bias=bias), layer(rows, association_bias=bias.expand(2, 3, 3)), 1e-6)
+
+
+class Plain:
+    """A separation function of a user who did not think of empty rows."""
+
+    def weights(self, scores):
+        return torch.softmax(scores, -1)
+
+    def potential(self, scores):
+        return torch.logsumexp(scores, -1)
+
+
+def test_a_separation_of_the_users_own_meets_no_empty_rows():
+    layer, rows = Hopfield(4, heads=2, separation=Plain()), torch.randn(2, 3, 4).requires_grad_()
+    mask = torch.ones(2, 2, 3, 3, dtype=torch.bool)
+    mask[0] = mask[1, 0] = False  # a whole sample, and a head of the other
+    output = layer(rows, association_mask=mask)
+    assert (output[0] == 0).all()
+    gradients = torch.autograd.grad(output.sum(), [rows, *layer.parameters()])
+    assert output.isfinite().all()
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_euclidean_similarity_keeps_its_digits_in_half_precision(dtype):
+    patterns = (torch.randn(50, 16) * 100).to(dtype)
+    layer = HopfieldLayer.from_patterns(patterns, torch.eye(50).to(dtype), separation="top1", similarity="euclidean")
+    assert layer(patterns).argmax(-1).tolist() == list(range(50))

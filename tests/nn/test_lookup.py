@@ -627,3 +627,35 @@ def test_wrong_inputs_are_refused(state, masks, text):
     with torch.no_grad(), pytest.raises(HopfieldError, match=text):
         layer.eval()(state, **masks)
     assert layer.hopfield.separation == Softmax()
+
+
+def test_the_memory_is_projected_anew_after_a_fused_optimiser():
+    layer = HopfieldLayer(4, patterns=5).eval()
+    optimiser = torch.optim.SGD(layer.parameters(), lr=1.0, fused=True)  # which leaves no trace of a change
+    rows = torch.randn(3, 4)
+    with torch.no_grad():
+        layer(rows)
+    layer(rows).square().sum().backward()
+    optimiser.step()
+    with torch.no_grad():
+        close(layer(rows), copy.deepcopy(layer)(rows), 1e-6)
+
+
+@pytest.mark.parametrize("change", ["norm", "eps", "hook", "connected"])
+def test_the_memory_is_projected_anew_after_a_change_of_parts(change):
+    layer = HopfieldLayer(4, patterns=5, norm="layer_plain", head_size=4).eval()
+    rows = torch.randn(3, 4)
+    with torch.no_grad():
+        before = layer(rows)
+        if change == "norm":
+            layer.hopfield.norm_stored = None
+        elif change == "eps":
+            layer.hopfield.norm_value.eps = 10.0
+        elif change == "hook":
+            layer.hopfield.project_value.register_forward_hook(lambda module, inputs, output: 2 * output)
+        else:
+            layer.hopfield.connect_values = True
+        after = layer(rows)
+        assert not torch.allclose(after, before)
+        layer.eval()
+        close(after, layer(rows), 1e-6)

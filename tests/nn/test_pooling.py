@@ -615,3 +615,27 @@ def test_masks_of_the_folded_way_are_checked_like_others():
     for patch in (unfolded(), folded([])):
         with patch, pytest.raises(HopfieldError, match=r"stored_mask must broadcast to \(\*batch, N\) = \(2, 5\)"):
             layer(_X, stored_mask=torch.ones(3, 5, dtype=torch.bool))
+
+
+# without a norm large means are large scores, whose rounding no way of summing avoids
+@pytest.mark.parametrize(("norm", "mean"), [("layer", 0.0), ("layer", 100.0), ("layer", 1e4), (None, 0.0)])
+@pytest.mark.parametrize("beta", [1.0, 1e4])
+def test_one_pass_loses_no_digits_against_the_unfolded_way(norm, beta, mean):
+    """In float32, measured against float64: outputs, and gradients of the instances where they can be had at all."""
+    g = generator(5)
+    layer = HopfieldPooling(16, states=1, beta=beta, norm=norm)
+    rows = (torch.randn(1, 5000, 16, generator=g) + mean).requires_grad_()
+    exact = copy.deepcopy(layer).double()
+    wide = rows.detach().double().requires_grad_()
+    target = torch.randn(1, 1, 16, generator=g)
+
+    def error(output, source, like):
+        (gradient,) = torch.autograd.grad(output, source, target)
+        (expected,) = torch.autograd.grad(like, wide, target.double(), retain_graph=True)
+        off = float((gradient.double() - expected).norm() / expected.norm())
+        return float((output.double() - like).detach().norm() / like.detach().norm()), off
+
+    truth = exact.retrieve(wide)[0]
+    folded, unfolded = error(layer(rows), rows, truth), error(layer.retrieve(rows)[0], rows, truth)
+    for one, other in zip(folded, unfolded, strict=True):
+        assert one <= 4 * other + 1e-5

@@ -806,3 +806,36 @@ WRONG_INPUTS = [
 def test_wrong_inputs_are_refused(cls, arguments, text):
     with pytest.raises(HopfieldError, match=text):
         cls(8)(*arguments)
+
+
+def test_a_trained_scaling_survives_masks_of_minus_infinity():
+    layer = Hopfield(8, num_heads=2, scaling=nn.Parameter(torch.tensor(0.5)))
+    mask = nn.Transformer.generate_square_subsequent_mask(5)
+    layer(torch.randn(2, 5, 8), association_mask=mask).sum().backward()
+    assert layer._scaling.grad.isfinite()
+
+
+def test_sizes_that_fit_no_input_are_refused():
+    with pytest.raises(HopfieldError, match="state_pattern_as_static: what is not projected has hidden_size 2"):
+        Hopfield(6, num_heads=3, state_pattern_as_static=True)
+    with pytest.raises(HopfieldError, match="pattern_projection_as_connected: values that are not projected"):
+        Hopfield(
+            8,
+            hidden_size=4,
+            pattern_size=3,
+            pattern_projection_as_static=True,
+            pattern_projection_as_connected=True,
+        )
+
+
+def test_connected_values_of_static_patterns_turn_native():
+    layer = Hopfield(
+        6,
+        num_heads=3,
+        stored_pattern_as_static=True,
+        pattern_projection_as_connected=True,
+        normalize_stored_pattern=False,
+        normalize_stored_pattern_affine=False,
+    )
+    stored, state, value = torch.randn(2, 5, 2), torch.randn(2, 4, 6), torch.randn(2, 5, 6)
+    close(layer.to_native()(state, stored, value), layer((stored, state, value)), 1e-5)
