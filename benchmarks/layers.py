@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import textbook
 from benchmarks.harness import device, extra_memory, side_by_side, table, write
-from hopfield import Bags, Hopfield, HopfieldLayer, HopfieldPooling
+from hopfield import Bags, Hopfield, HopfieldLayer, HopfieldPooling, associate
 
 Call = Callable[[], Any]
 SHAPES = ((4, 1024, 256, 8), (32, 128, 256, 8), (8, 512, 512, 8), (64, 16, 64, 4))
@@ -71,6 +72,43 @@ def attention() -> tuple[dict[str, Any], list[str]]:
     columns = ["shape", "what", kinds[0], *(f"{kind}: time relative to it" for kind in kinds[1:]), "extra MiB"]
     title = "One association of a layer, self-association, float32"
     return {"attention": numbers}, [table(title, columns, rows)]
+
+
+def _heads(kind: str, learn: bool) -> Call:
+    torch.manual_seed(0)
+    query, patterns, values = (torch.randn(4, 8, 1024, 32, device=device()).requires_grad_(learn) for _ in range(3))
+    calls: dict[str, Call] = {
+        "attention": lambda: F.scaled_dot_product_attention(query, patterns, values),
+        "associate": lambda: associate(query, patterns, values, beta=32**-0.5),
+        "textbook": lambda: torch.softmax(query @ patterns.mT * 32**-0.5, -1) @ values,
+    }
+    return _backward(calls[kind], query, patterns, values) if learn else torch.no_grad()(calls[kind])
+
+
+def heads() -> tuple[dict[str, Any], list[str]]:
+    """One association of heads, without a layer around it."""
+    numbers: dict[str, Any] = {}
+    rows = []
+    for learn in (False, True):
+        kinds = ("attention", "associate", "textbook")
+        seconds = side_by_side({kind: _heads(kind, learn) for kind in kinds}, rounds=15)
+        memory = {kind: extra_memory(_heads, kind, learn) for kind in kinds}
+        what = "forward and backward" if learn else "forward"
+        numbers[what] = {"seconds": seconds, "extra_mib": memory}
+        first = seconds["attention"]
+        rows.append(
+            [what, f"{first * 1e3:.1f} ms"]
+            + [f"{seconds[kind] / first:.2f}" for kind in kinds[1:]]
+            + [" / ".join(f"{memory[kind]:.0f}" for kind in kinds)]
+        )
+    columns = [
+        "what",
+        "F.scaled_dot_product_attention",
+        "hopfield.associate: time relative to it",
+        "textbook",
+        "extra MiB",
+    ]
+    return {"heads": numbers}, [table("One association of heads, (4, 8, 1024, 32), float32", columns, rows)]
 
 
 def _pooling(kind: str, norm: str | None, learn: bool, of_rows: bool) -> Call:
@@ -191,7 +229,7 @@ def main() -> None:
     """Run all of them."""
     numbers: dict[str, Any] = {}
     tables: list[str] = []
-    for part in (attention, pooling, bags, lookup):
+    for part in (attention, heads, pooling, bags, lookup):
         more, texts = part()
         numbers |= more
         tables += texts

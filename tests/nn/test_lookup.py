@@ -584,8 +584,8 @@ def test_wrong_options_are_refused(options, text):
 @pytest.mark.parametrize(
     ("patterns", "targets", "text"),
     [
-        ([[1.0]], None, r"patterns must be a number of at least 1 or a tensor"),
-        (torch.zeros(4), None, r"patterns must be a floating-point tensor \(number, 4\), got torch\.float32 \(4,\)"),
+        ([[1.0]], None, r"patterns must be a floating-point tensor \(number, d\), got list; use torch\.as_tensor"),
+        (torch.zeros(4), None, r"patterns must be a floating-point tensor \(number, d\), got \(4,\)"),
         (torch.zeros(3, 4).long(), None, r"patterns must be a floating-point tensor \(number, 4\), got torch\.int64"),
         (torch.zeros(3, 4), torch.zeros(2, 4), r"targets: expected one row per pattern, 3, got \(2, 4\)"),
     ],

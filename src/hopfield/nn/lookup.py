@@ -99,7 +99,11 @@ class HopfieldLayer(nn.Module):
         Raises:
             HopfieldError: as the constructor.
         """
-        free_rows("patterns", patterns, patterns.shape[-1] if isinstance(patterns, Tensor) else 1, False)
+        if not isinstance(patterns, Tensor) or patterns.dim() != 2:
+            came = tuple(patterns.shape) if isinstance(patterns, Tensor) else type(patterns).__name__
+            raise HopfieldError(
+                f"patterns must be a floating-point tensor (number, d), got {came}; use torch.as_tensor"
+            )
         options.setdefault("project", ())
         options.setdefault("norm", None)
         options.setdefault("beta", 1.0)

@@ -209,22 +209,28 @@ class HopfieldPooling(nn.Module):
 def free_rows(name: str, rows: int | Tensor, size: int, trainable: bool) -> Tensor:
     """Rows that belong to a layer: a number of them to be drawn, or given ones; a parameter, or else a buffer."""
     if isinstance(rows, Tensor):
-        if rows.dim() != 2 or rows.shape[0] < 1 or rows.shape[1] != size or not rows.is_floating_point():
-            raise HopfieldError(
-                f"{name} must be a floating-point tensor (number, {size}), got {rows.dtype} {tuple(rows.shape)}"
-            )
-        finite = torch.isfinite(rows).all(-1)
-        if rows.device.type != "meta" and not bool(finite.all()):
-            raise HopfieldError(
-                f"{name} must be finite: row {int((~finite).nonzero()[0])} holds NaN or infinity; "
-                "leave such rows out or replace their entries"
-            )
+        check_given(name, rows, size)
         tensor = rows.detach().clone()
     elif not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
-        came = (
-            repr(rows) if isinstance(rows, int | float | str | None) else f"{type(rows).__name__}; use torch.as_tensor"
-        )
+        plain = isinstance(rows, int | float | str | None)
+        came = repr(rows) if plain else f"{type(rows).__name__}; use torch.as_tensor"
         raise HopfieldError(f"{name} must be a number of at least 1 or a tensor (number, {size}), got {came}")
     else:
         tensor = torch.empty(rows, size)
     return nn.Parameter(tensor) if trainable else nn.Buffer(tensor)
+
+
+def check_given(name: str, rows: Tensor, size: int) -> None:
+    """Refuse rows that are not finite numbers of this size."""
+    if not isinstance(rows, Tensor):
+        raise HopfieldError(f"{name} must be a tensor (number, {size}), got {type(rows).__name__}; use torch.as_tensor")
+    if rows.dim() != 2 or rows.shape[0] < 1 or rows.shape[1] != size or not rows.is_floating_point():
+        raise HopfieldError(
+            f"{name} must be a floating-point tensor (number, {size}), got {rows.dtype} {tuple(rows.shape)}"
+        )
+    finite = torch.isfinite(rows).all(-1)
+    if rows.device.type != "meta" and not bool(finite.all()):
+        raise HopfieldError(
+            f"{name} must be finite: row {int((~finite).nonzero()[0])} holds NaN or infinity; "
+            "leave such rows out or replace their entries"
+        )
