@@ -209,7 +209,7 @@ class HopfieldPooling(nn.Module):
 def free_rows(name: str, rows: int | Tensor, size: int, trainable: bool) -> Tensor:
     """Rows that belong to a layer: a number of them to be drawn, or given ones; a parameter, or else a buffer."""
     if isinstance(rows, Tensor):
-        check_given(name, rows, size)
+        _check_given(name, rows, size)
         tensor = rows.detach().clone()
     elif not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
         plain = isinstance(rows, int | float | str | None)
@@ -220,10 +220,8 @@ def free_rows(name: str, rows: int | Tensor, size: int, trainable: bool) -> Tens
     return nn.Parameter(tensor) if trainable else nn.Buffer(tensor)
 
 
-def check_given(name: str, rows: Tensor, size: int) -> None:
+def _check_given(name: str, rows: Tensor, size: int) -> None:
     """Refuse rows that are not finite numbers of this size."""
-    if not isinstance(rows, Tensor):
-        raise HopfieldError(f"{name} must be a tensor (number, {size}), got {type(rows).__name__}; use torch.as_tensor")
     if rows.dim() != 2 or rows.shape[0] < 1 or rows.shape[1] != size or not rows.is_floating_point():
         raise HopfieldError(
             f"{name} must be a floating-point tensor (number, {size}), got {rows.dtype} {tuple(rows.shape)}"
