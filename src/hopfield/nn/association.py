@@ -157,9 +157,10 @@ class Association:
         norms = (self.stored.norm, self.value.norm, self.head_norm)
         modules = [norm for norm in norms if isinstance(norm, nn.Module)]
         known = all(type(norm) in {nn.LayerNorm, nn.RMSNorm} and not hooked(norm) for norm in modules)
+        known = known and (self.head_norm is None or isinstance(self.head_norm, nn.Module))
         if not known or self.stored.module is not None or self.value.module is not None:
             return None
-        kinds = (type(norm) if norm is None or isinstance(norm, nn.Module) else "own" for norm in norms)
+        kinds = (type(norm) for norm in norms)
         sizes = (getattr(norm, "eps", None) for norm in norms)
         return self.connected, self.heads, *kinds, *sizes, *(pair is None for pair in self.extra)
 

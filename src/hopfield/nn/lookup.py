@@ -208,9 +208,8 @@ class Kept:
 
     def clear(self) -> None:
         """Forget it."""
-        self._key: tuple[Any, ...] | None = None
-        self._tensors: list[Tensor] = []  # those of the key, kept alive so that no other takes on an id of theirs
-        self._memory: tuple[Tensor, Tensor] | None = None
+        # key, its tensors (kept alive, so that no other takes on an id of theirs), memory: in one, for threads
+        self._kept: tuple[tuple[Any, ...], list[Tensor], tuple[Tensor, Tensor]] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Kept:
         return Kept()
@@ -231,9 +230,10 @@ class Kept:
             return association.memory(patterns, values)
         of_tensors = ((id(tensor), tensor._version, tensor.data_ptr(), tensor.dtype) for tensor in tensors)
         key = (*of_tensors, *parts, _precision())
-        if self._memory is None or key != self._key:
-            self._key, self._tensors, self._memory = key, tensors, association.memory(patterns, values)
-        return self._memory
+        kept = self._kept
+        if kept is None or kept[0] != key:
+            kept = self._kept = (key, tensors, association.memory(patterns, values))
+        return kept[2]
 
 
 def _plain(tensor: Tensor) -> bool:

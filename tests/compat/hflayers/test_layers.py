@@ -839,3 +839,9 @@ def test_connected_values_of_static_patterns_turn_native():
     )
     stored, state, value = torch.randn(2, 5, 2), torch.randn(2, 4, 6), torch.randn(2, 5, 6)
     close(layer.to_native()(state, stored, value), layer((stored, state, value)), 1e-5)
+
+
+@pytest.mark.parametrize("options", [{"num_heads": 3}, {"hidden_size": 4}])
+def test_where_neither_states_nor_patterns_are_projected_any_size_will_do(options):
+    layer = Hopfield(6, state_pattern_as_static=True, stored_pattern_as_static=True, **options)
+    assert layer(torch.randn(2, 4, 6)).shape == (2, 4, 6)

@@ -153,7 +153,9 @@ class Hopfield(nn.Module):
             ("stored_pattern", core.key_as_static, self.norm_stored_pattern),
             ("state_pattern", core.query_as_static, self.norm_state_pattern),
         ):
-            if static and module is not None and core.head_dim not in {None, module.normalized_shape[0]}:
+            # where neither is projected, any size will do
+            both = core.key_as_static and core.query_as_static
+            if static and not both and module is not None and module.normalized_shape[0] != core.head_dim:
                 raise HopfieldError(
                     f"{what}_as_static: what is not projected has hidden_size {core.head_dim}, its normalisation "
                     f"expects {module.normalized_shape[0]}; make them equal, or set normalize_{what}=False"
@@ -210,6 +212,8 @@ class Hopfield(nn.Module):
         core = self.association_core
         state_size = core.head_dim if core.query_as_static else core.embed_dim
         stored_size = core.head_dim if core.key_as_static else core.kdim
+        if core.key_as_static and core.query_as_static:  # then any size will do, if it is the same
+            state_size = stored_size = state.shape[-1] if isinstance(state, Tensor) else None
         check_input("state pattern", state, state_size)
         check_input("stored pattern", stored, stored_size)
         check_input("pattern projection", projection, self._value_size())

@@ -110,6 +110,7 @@ class _Pooling(torch.autograd.Function):
         vectors = torch.cat([queries / LOG2E, grad], 1)
         offset = (grads[0] * mixed).sum(-1, keepdim=True)
         total = torch.zeros_like(states) if of_states else None
+        rest = torch.zeros_like(offset)  # the slopes sum to 0; what rounding leaves would be multiplied by the patterns
         gradient = torch.empty_like(patterns, dtype=states.dtype) if of_patterns else None
         for columns in _blocks(states, patterns):
             block = _Block(patterns[:, columns], states.dtype, epsilon)
@@ -119,10 +120,11 @@ class _Pooling(torch.autograd.Function):
             slope = (along - offset).mul_(weights)
             if total is not None:
                 total += block.mix(slope)
+                rest += slope.sum(-1, keepdim=True)
             if gradient is not None:
                 block.pull_back(torch.cat([slope, weights], 1), vectors, products, gradient[:, columns])
         return (
-            None if total is None else _centred(total, epsilon),
+            None if total is None else _centred(total - rest * mixed, epsilon),
             None if gradient is None else gradient.to(patterns.dtype),
             None,
             None,

@@ -66,10 +66,11 @@ class _Threshold(Streamable):
         # a Newton step from the root stays there, and its derivative is the root's by the implicit function theorem
         tau = tau + (_power((z - tau).clamp(min=0.0), self.root).sum(-1, keepdim=True) - 1) / slope
         if self.root != 1 and torch.is_grad_enabled() and z.requires_grad:
-            # and another one makes its second and third derivative right
+            # and another one makes its second and third derivative right; the value stays, to be that without gradients
             inside = (z - tau).clamp(min=0.0)
             slope = self.root * _power(inside, self.root - 1).sum(-1, keepdim=True)
-            tau = tau + (_power(inside, self.root).sum(-1, keepdim=True) - 1) / slope
+            step = (_power(inside, self.root).sum(-1, keepdim=True) - 1) / slope
+            tau = tau + (step - step.detach())
         weights = _power((z - tau).clamp(min=0.0), self.power)
         return (weights / weights.sum(-1, keepdim=True)).masked_fill(dead, 0.0)
 
