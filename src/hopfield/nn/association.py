@@ -139,6 +139,11 @@ class Association:
         """(*batch, L, size) -> (*batch, h, L, k)."""
         return self._normed(self._heads(self.state(state), self.state))
 
+    def states_for(self, state: Tensor, rows: Tensor) -> Tensor:
+        """States (L, size) that are the same for every set of rows (*batch, N, size) -> (*batch, h, L, k)."""
+        query = self.states(state)
+        return query.expand(*rows.shape[:-2], *query.shape[-3:])
+
     def memory(self, stored: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Stored patterns (*batch, h, N, k) and values (*batch, h, N, v), extra ones at the end."""
         source = self._value
@@ -217,8 +222,8 @@ class Association:
 
     def weights(self, state: Tensor, stored: Tensor, masks: Masks) -> Tensor:
         """The weights of the last association, (*batch, h, L, N), for states (L, size) that serve all sets."""
-        query, patterns = self.states(state), self._patterns(self.stored(stored))
-        task, _ = self.task(query.expand(*stored.shape[:-2], *query.shape[-3:]), patterns, patterns, masks)
+        patterns = self._patterns(self.stored(stored))
+        task, _ = self.task(self.states_for(state, stored), patterns, patterns, masks)
         return retrieve_task(task, False, self.steps, self.tol, self.max_steps, self.adjoint_tol).weights
 
     def out(self, values: Tensor) -> Tensor:
@@ -264,11 +269,9 @@ class Association:
 
     def pooled(self, state: Tensor, rows: Tensor, value: Tensor, masks: Masks) -> Tensor:
         """The output for states (L, size) that are the same for every set of rows (*batch, N, size)."""
-        query = self.states(state)  # (h, L, k)
-        if value is rows and self._folds(query.shape[-2], rows.shape[-1], masks):
-            return self._folded(query, rows, masks)
-        query = query.expand(*rows.shape[:-2], *query.shape[-3:])
-        return self.associate(query, *self.memory(rows, value), masks)
+        if value is rows and self._folds(state.shape[-2], rows.shape[-1], masks):
+            return self._folded(self.states(state), rows, masks)
+        return self.associate(self.states_for(state, rows), *self.memory(rows, value), masks)
 
     def _folds(self, states: int, size: int, masks: Masks) -> bool:
         """Whether it pays to fold the projections into a few states instead of applying them to many patterns.

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, Unpack
 import torch
 from torch import Tensor, nn
 
+from hopfield.core.kernels.matmul import traced
 from hopfield.core.retrieval import Retrieval
 from hopfield.errors import HopfieldError
 from hopfield.nn.association import Association, Masks
@@ -221,7 +222,7 @@ class Kept:
         self, layer: nn.Module, association: Association, patterns: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The projected memory, made now or when all it is made of was the same as now."""
-        if layer.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if layer.training or torch.is_grad_enabled() or traced():
             self.clear()  # where gradients are, parameters may change in ways that leave no trace
             return association.memory(patterns, values)
         tensors = [*layer.parameters(), *layer.buffers()]
@@ -237,12 +238,8 @@ class Kept:
 
 
 def _plain(tensor: Tensor) -> bool:
-    """Whether changes of a tensor can be told; not in inference mode, nor within a transformation of a function."""
-    return not tensor.is_inference() and type(tensor) in {Tensor, nn.Parameter, nn.Buffer} and not _transformed(tensor)
-
-
-def _transformed(tensor: Tensor) -> bool:
-    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    """Whether changes of a tensor can be told, as they cannot of those made in inference mode."""
+    return not tensor.is_inference() and type(tensor) in {Tensor, nn.Parameter, nn.Buffer}
 
 
 def _precision() -> torch.dtype | None:

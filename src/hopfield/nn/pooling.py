@@ -130,8 +130,7 @@ class HopfieldPooling(nn.Module):
             )
         rows, values = self._arranged(stored, value)
         association = self.hopfield.association()
-        query = association.states(self.states)  # (h, S, k)
-        query = query.expand(*rows.shape[:-2], *query.shape[-3:])
+        query = association.states_for(self.states, rows)
         masks = Masks(stored_mask, association_mask, association_bias)
         output, found = association.retrieve(query, *association.memory(rows, values), masks)
         return restore(output, self.hopfield.batch_first), found

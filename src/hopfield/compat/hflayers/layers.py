@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 import torch
@@ -339,7 +340,7 @@ def _signature(first: dict[str, Any], last: dict[str, Any]) -> inspect.Signature
     return inspect.Signature(parameters)
 
 
-class _Wrapper(nn.Module):
+class _Wrapper(nn.Module, ABC):
     """A layer around a `Hopfield`, whose properties it shows as its own."""
 
     hopfield: Hopfield
@@ -360,17 +361,16 @@ class _Wrapper(nn.Module):
         return self._quantity
 
     def _make(self, signature: inspect.Signature, own: tuple[str, ...], args: Any, kwargs: Any) -> dict[str, Any]:
-        """Make the inner layer from the arguments and return those that are not its own."""
+        """Make the inner layer from the arguments but the wrapper's own, and return them all."""
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        options = dict(bound.arguments)
-        rest = {name: options.pop(name) for name in own}
-        self.hopfield = Hopfield(**options)
-        quantity = rest["quantity"]
+        arguments = bound.arguments
+        self.hopfield = Hopfield(**{name: value for name, value in arguments.items() if name not in own})
+        quantity = arguments["quantity"]
         if not isinstance(quantity, int) or isinstance(quantity, bool) or quantity < 1:
             raise HopfieldError(f"quantity must be an integer of at least 1, got {quantity!r}")
         self._quantity = quantity
-        return rest
+        return arguments
 
     def _rows(self, size: int | None, trainable: bool) -> nn.Parameter:
         shape = (1, self._quantity) if self.hopfield.batch_first else (self._quantity, 1)
@@ -383,9 +383,9 @@ class _Wrapper(nn.Module):
         """(1, Q, size) or (Q, 1, size) -> (Q, size)."""
         return rows.flatten(0, 1)
 
+    @abstractmethod
     def _three(self, input: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Stored patterns, state patterns and pattern projections."""
-        raise NotImplementedError
 
     def retrieve(
         self,
@@ -394,8 +394,27 @@ class _Wrapper(nn.Module):
         association_mask: Tensor | None = None,
     ) -> tuple[Tensor, Retrieval]:
         """The output, and what happened in the association space, (B, h, L); arguments as `forward`."""
-        output, found = self.hopfield.retrieve(self._three(input), stored_pattern_padding_mask, association_mask)
-        return output.flatten(1) if isinstance(self, HopfieldPooling) else output, found
+        return self.hopfield.retrieve(self._three(input), stored_pattern_padding_mask, association_mask)
+
+    def get_association_matrix(
+        self,
+        input: Any,
+        stored_pattern_padding_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+    ) -> Tensor:
+        """The weights of the last association, without gradients, (B, h, L, N); arguments as `forward`."""
+        three = self._three(input)
+        return self.hopfield.get_association_matrix(three, stored_pattern_padding_mask, association_mask)
+
+    def get_projected_pattern_matrix(
+        self,
+        input: Any,
+        stored_pattern_padding_mask: Tensor | None = None,
+        association_mask: Tensor | None = None,
+    ) -> Tensor:
+        """The projected patterns, without gradients, (B, h, N, pattern_size); arguments as `forward`."""
+        three = self._three(input)
+        return self.hopfield.get_projected_pattern_matrix(three, stored_pattern_padding_mask, association_mask)
 
 
 class HopfieldPooling(_Wrapper):
@@ -415,11 +434,11 @@ class HopfieldPooling(_Wrapper):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
-        rest = self._make(self.__signature__, ("quantity", "trainable"), args, kwargs)
+        arguments = self._make(self.__signature__, ("quantity", "trainable"), args, kwargs)
         core = self.hopfield.association_core
         size = core.head_dim if core.query_as_static else core.embed_dim
-        given = self.__signature__.bind(*args, **kwargs).arguments["input_size"]
-        self.pooling_weights = self._rows(given if size is None else size, rest["trainable"])
+        size = arguments["input_size"] if size is None else size
+        self.pooling_weights = self._rows(size, arguments["trainable"])
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -465,25 +484,15 @@ class HopfieldPooling(_Wrapper):
         association = layer.association()
         return layer._order(association.pooled(self._flat(self.pooling_weights), stored, projection, masks)).flatten(1)
 
-    def get_association_matrix(
+    def retrieve(
         self,
         input: Tensor | tuple[Tensor, Tensor],
         stored_pattern_padding_mask: Tensor | None = None,
         association_mask: Tensor | None = None,
-    ) -> Tensor:
-        """The weights of the last association, without gradients, (B, h, Q, N); arguments as `forward`."""
-        three = self._three(input)
-        return self.hopfield.get_association_matrix(three, stored_pattern_padding_mask, association_mask)
-
-    def get_projected_pattern_matrix(
-        self,
-        input: Tensor | tuple[Tensor, Tensor],
-        stored_pattern_padding_mask: Tensor | None = None,
-        association_mask: Tensor | None = None,
-    ) -> Tensor:
-        """The projected patterns, without gradients, (B, h, N, pattern_size); arguments as `forward`."""
-        three = self._three(input)
-        return self.hopfield.get_projected_pattern_matrix(three, stored_pattern_padding_mask, association_mask)
+    ) -> tuple[Tensor, Retrieval]:
+        """The output, flattened as that of `forward`, and what happened in the association space, (B, h, Q)."""
+        output, found = super().retrieve(input, stored_pattern_padding_mask, association_mask)
+        return output.flatten(1), found
 
     def to_native(self) -> native.HopfieldPooling:
         """The layer of `hopfield.nn` with the same output but the axis of pooled vectors kept; parameters are copied.
@@ -516,15 +525,14 @@ class HopfieldLayer(_Wrapper):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
         own = ("lookup_weights_as_separated", "lookup_targets_as_trainable", "quantity", "trainable")
-        rest = self._make(self.__signature__, own, args, kwargs)
-        arguments = self.__signature__.bind(*args, **kwargs).arguments
+        arguments = self._make(self.__signature__, own, args, kwargs)
         core = self.hopfield.association_core
         size = core.head_dim if core.key_as_static else core.kdim
-        self.lookup_weights = self._rows(arguments["input_size"] if size is None else size, rest["trainable"])
+        self.lookup_weights = self._rows(arguments["input_size"] if size is None else size, arguments["trainable"])
         self.target_weights: nn.Parameter | None = None
-        if rest["lookup_weights_as_separated"]:
-            size = arguments.get("pattern_projection_size") or self.lookup_weights.shape[-1]
-            self.target_weights = self._rows(size, rest["lookup_targets_as_trainable"])
+        if arguments["lookup_weights_as_separated"]:
+            size = arguments["pattern_projection_size"] or self.lookup_weights.shape[-1]
+            self.target_weights = self._rows(size, arguments["lookup_targets_as_trainable"])
         size = (self.lookup_weights if self.target_weights is None else self.target_weights).shape[-1]
         wanted = self.hopfield._value_size()
         if wanted not in {None, size}:
@@ -579,26 +587,6 @@ class HopfieldLayer(_Wrapper):
         targets = rows if self.target_weights is None else self._flat(self.target_weights)
         memory = self._kept.get(self, association, rows, targets)
         return layer._order(association.associate(association.states(state), *memory, masks))
-
-    def get_association_matrix(
-        self,
-        input: Tensor,
-        stored_pattern_padding_mask: Tensor | None = None,
-        association_mask: Tensor | None = None,
-    ) -> Tensor:
-        """The weights of the last association, without gradients, (B, h, L, Q); arguments as `forward`."""
-        three = self._three(input)
-        return self.hopfield.get_association_matrix(three, stored_pattern_padding_mask, association_mask)
-
-    def get_projected_pattern_matrix(
-        self,
-        input: Tensor,
-        stored_pattern_padding_mask: Tensor | None = None,
-        association_mask: Tensor | None = None,
-    ) -> Tensor:
-        """The projected patterns, without gradients, (B, h, Q, pattern_size); arguments as `forward`."""
-        three = self._three(input)
-        return self.hopfield.get_projected_pattern_matrix(three, stored_pattern_padding_mask, association_mask)
 
     def to_native(self) -> native.HopfieldLayer:
         """The layer of `hopfield.nn` with the same output; parameters are copied."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hopfield.core.kernels.matmul import keep_buffers, mix
 from hopfield.core.kernels.online import LOG2E, OnlineSoftmax
-from hopfield.errors import HopfieldError
+from hopfield.core.kernels.streaming import columns_of, refuse_second_derivatives
 
 # numbers per block of patterns: 4 MiB in float32, what the caches of one core hold at their second level and beyond
 _BLOCK = 1 << 20
@@ -73,9 +73,7 @@ def _blocks(states: Tensor, patterns: Tensor) -> Iterator[slice]:
 
 
 def _masked(scores: Tensor, mask: Tensor | None, columns: slice) -> Tensor:
-    if mask is None:
-        return scores
-    return scores.masked_fill_(~(mask if mask.shape[-1] == 1 else mask[..., columns]), -math.inf)
+    return scores if mask is None else scores.masked_fill_(~columns_of(mask, columns), -math.inf)
 
 
 class _Pooling(torch.autograd.Function):
@@ -97,10 +95,7 @@ class _Pooling(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # the result would lose terms in silence
-            raise HopfieldError(
-                "no second derivatives through a large memory, which is passed over in blocks: use fewer patterns"
-            )
+        refuse_second_derivatives()
         states, patterns, mask, mixed, reference, bits = ctx.saved_tensors
         of_states, of_patterns = ctx.needs_input_grad[:2]
         epsilon = ctx.epsilon

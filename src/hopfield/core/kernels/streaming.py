@@ -49,7 +49,8 @@ def _rows(tensor: Tensor | None, rows: slice) -> Tensor | None:
     return tensor if tensor is None or tensor.shape[1] == 1 else tensor[:, rows]
 
 
-def _columns(tensor: Tensor, block: slice) -> Tensor:
+def columns_of(tensor: Tensor, block: slice) -> Tensor:
+    """A block of a tensor that broadcasts along its last dimension."""
     return tensor if tensor.shape[-1] == 1 else tensor[..., block]
 
 
@@ -74,7 +75,7 @@ def scores(problem: Problem, block: slice, scale: float = 1.0) -> Tensor:
     patterns = problem.patterns[:, block].to(states.dtype)
     row = None
     if bias is not None:
-        bias = _columns(bias, block).to(states.dtype)
+        bias = columns_of(bias, block).to(states.dtype)
         bias = bias * scale if scale != 1.0 else bias
         if bias.shape[:2] == (1, 1) and bias.shape[2] == patterns.shape[1]:
             row, bias = bias[0, 0], None  # added by the product itself
@@ -82,7 +83,7 @@ def scores(problem: Problem, block: slice, scale: float = 1.0) -> Tensor:
     if bias is not None:
         result += bias
     if mask is not None:
-        result.masked_fill_(~_columns(mask, block), -math.inf)
+        result.masked_fill_(~columns_of(mask, block), -math.inf)
     return result
 
 
@@ -167,6 +168,14 @@ class _Gradients:
             view += _reduce(slope, view)
 
 
+def refuse_second_derivatives() -> None:
+    """Raise where a backward pass is itself recorded: its result would lose terms in silence."""
+    if torch.is_grad_enabled():
+        raise HopfieldError(
+            "no second derivatives through a large memory, which is passed over in blocks: use fewer patterns"
+        )
+
+
 class _Streaming(torch.autograd.Function):
     """Values and potential with gradients recomputed block by block."""
 
@@ -185,10 +194,7 @@ class _Streaming(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # the result would lose terms in silence
-            raise HopfieldError(
-                "no second derivatives through a large memory, which is passed over in blocks: use fewer patterns"
-            )
+        refuse_second_derivatives()
         states, patterns, values, bias, mask, mixed, *normalizer = ctx.saved_tensors
         problem = Problem(states, patterns, values, bias, mask)
         gradients = _Gradients(problem, ctx.needs_input_grad[2:])
