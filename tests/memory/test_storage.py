@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from hopfield import AssociativeMemory
+from hopfield import AssociativeMemory, files
 from hopfield.errors import HopfieldError
 from hopfield.memory import storage
 from hopfield.separation import Entmax, Softmax
@@ -191,7 +191,7 @@ def test_no_safetensors_file(path, content):
         AssociativeMemory.load(path)
 
 
-GOOD = {"format": storage.FORMAT, "version": "1", "beta": "1.0", "separation": '{"name": "Softmax", "parameters": {}}'}
+GOOD = {"format": storage.MEMORY.format, "version": "1", "beta": "1.0", "separation": '{"name": "Softmax", "parameters": {}}'}
 FOREIGN = "is a safetensors file but not a memory written by AssociativeMemory.save"
 UNREADABLE = "is damaged: its description of the memory cannot be read"
 
@@ -206,7 +206,7 @@ def described(**changes):
 def write(path, tensors, metadata):
     """A file whose checksum is right, whatever else is wrong."""
     if metadata is not None and "sha256" not in metadata:
-        metadata = metadata | {"sha256": storage._digest(tensors)}
+        metadata = metadata | {"sha256": files._digest(tensors)}
     safetensors.torch.save_file(tensors, path, metadata=metadata)
 
 
@@ -281,7 +281,7 @@ def test_a_failure_half_way_leaves_the_old_file(path, monkeypatch, error):
         target.write_bytes(b"half of it")
         raise error
 
-    monkeypatch.setattr(storage, "save_file", fail)
+    monkeypatch.setattr(files, "save_file", fail)
     with pytest.raises(HopfieldError, match=f"cannot write the memory to {path}: no space left on device"):
         example(1).save(path)
     assert path.read_bytes() == before
@@ -312,7 +312,7 @@ def test_an_interruption_leaves_no_rubbish(path, monkeypatch):
         target.write_bytes(b"half of it")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(storage, "save_file", interrupt)
+    monkeypatch.setattr(files, "save_file", interrupt)
     with pytest.raises(KeyboardInterrupt):
         example(1).save(path)
     assert path.read_bytes() == before

@@ -572,9 +572,10 @@ _BAGS = Bags(torch.zeros(5, 4), [0, 2, 5])
         ((_X,), {"association_mask": torch.ones(5, dtype=torch.bool)}, r"association_mask must be of shape \(L, N\)"),
         (
             (_BAGS,),
-            {"stored_mask": torch.ones(5, dtype=torch.bool)},
-            "bags need no masks: leave instances out of the bags",
+            {"association_mask": torch.ones(1, 5, dtype=torch.bool)},
+            "with bags only stored_mask can be given, one entry per instance",
         ),
+        ((_BAGS,), {"stored_mask": torch.ones(4, dtype=torch.bool)}, r"stored_mask must broadcast to .* = \(5,\)"),
         ((_BAGS.with_instances(torch.zeros(5, 3)),), {}, "instances of bags must be a floating-point tensor"),
         ((_BAGS, torch.zeros(4, 4)), {}, "value: expected one row per instance, 5, got 4"),
         ((_BAGS, _BAGS.with_instances(torch.zeros(5, 3))), {}, r"value must be a floating-point tensor \(total, 4\)"),

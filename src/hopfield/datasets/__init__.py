@@ -1,5 +1,17 @@
 """Where data comes from: files of the user, and data that ships with a library or is fetched with a checksum."""
 
 from hopfield.datasets.images import load_array, load_images, save_image
+from hopfield.datasets.mil import MILDataset, load_mil
+from hopfield.datasets.repertoires import AminoAcidModel, Repertoires, load_repertoires, simulate_repertoires
 
-__all__ = ["load_array", "load_images", "save_image"]
+__all__ = [
+    "AminoAcidModel",
+    "MILDataset",
+    "Repertoires",
+    "load_array",
+    "load_images",
+    "load_mil",
+    "load_repertoires",
+    "save_image",
+    "simulate_repertoires",
+]

@@ -88,7 +88,8 @@ class HopfieldPooling(nn.Module):
             stored: (*batch, N, input_size), or (N, *batch, input_size) with batch_first=False; or B bags as `Bags`,
                 whose cost grows with the sum of their sizes.
             value: other numbers per instance, (*batch, N, value_size), or Bags; default the instances themselves.
-            stored_mask: bool, broadcasts to (*batch, N); True takes part. For padding.
+            stored_mask: bool, broadcasts to (*batch, N); True takes part. For padding. With bags (total,), one entry
+                per instance.
             association_mask: bool, (S, N), (*batch, S, N) or (*batch, h, S, N).
             association_bias: b of the scores β (ξ·x + b), of the same shapes.
 
@@ -97,7 +98,7 @@ class HopfieldPooling(nn.Module):
             Zeros for an empty set.
 
         Raises:
-            HopfieldError: inputs of wrong size or dtype, masks of a wrong shape, masks with bags.
+            HopfieldError: inputs of wrong size or dtype, masks of a wrong shape, masks of associations with bags.
         """
         masks = Masks(stored_mask, association_mask, association_bias)
         if isinstance(stored, Bags):
@@ -177,8 +178,9 @@ class HopfieldPooling(nn.Module):
         return bags.instances
 
     def _pool_bags(self, bags: Bags, value: Tensor | Bags | None, masks: Masks) -> Tensor:
-        if masks:
-            raise HopfieldError("bags need no masks: leave instances out of the bags")
+        if masks.association is not None or masks.bias is not None:
+            raise HopfieldError("with bags only stored_mask can be given, one entry per instance; got another mask or bias")
+        mask = masks.stored_mask((bags.total,)) if masks.stored is not None else None
         hopfield, size = self.hopfield, self.hopfield.stored_size
         rows = self._instances(bags)
         values = value.instances if isinstance(value, Bags) else value
@@ -197,7 +199,11 @@ class HopfieldPooling(nn.Module):
             part = other = group.instances
             if values is not None:
                 part, other = part.split([size, values.shape[-1]], -1)
-            parts.append(association.pooled(self.states, part, other, Masks(group.mask)))
+            kept = group.mask
+            if mask is not None:
+                taken = group.take(mask.expand(bags.total))
+                kept = taken if kept is None else kept & taken
+            parts.append(association.pooled(self.states, part, other, Masks(kept)))
             order.append(group.indices)
         if not parts:
             return rows.new_zeros((0, self.states.shape[0], hopfield.output_size))

@@ -127,7 +127,7 @@ class Source:
             result = heads if scale is None else heads * scale
         else:
             shift = source.bias
-            result = heads @ source.weight.reshape(heads.shape[-3], -1, source.weight.shape[-1])
+            result = _by_head(heads, source.weight.reshape(heads.shape[-3], -1, source.weight.shape[-1]))
         # what all scores of a state share has a gradient of zero, not none: DistributedDataParallel waits for it
         return result + 0.0 * shift.sum() if shift is not None and shift.requires_grad else result
 
@@ -139,7 +139,7 @@ class Source:
             mean = mean if scale is None else mean * scale
             return mean if shift is None else mean + shift
         heads = mean.shape[-3]
-        result = mean @ source.weight.reshape(heads, -1, source.weight.shape[-1]).mT
+        result = _by_head(mean, source.weight.reshape(heads, -1, source.weight.shape[-1]).mT)
         return result if source.bias is None else result + source.bias.reshape(heads, 1, -1)
 
     def after(self, first: Source) -> Source:
@@ -157,6 +157,17 @@ class Source:
             moved = self.weight @ first.bias
             bias = moved if bias is None else bias + moved
         return replace(self, weight=self.weight @ first.weight, bias=bias)
+
+
+def _by_head(rows: Tensor, matrices: Tensor) -> Tensor:
+    """(*batch, h, L, a) times one matrix (h, a, b) per head: (*batch, h, L, b).
+
+    One product of all rows per head. A matrix broadcast over the batch would be as many tiny products.
+    """
+    if rows.dim() == 3:
+        return rows @ matrices
+    flat = rows.movedim(-3, 0)  # (h, *batch, L, a)
+    return (flat.flatten(1, -2) @ matrices).unflatten(1, flat.shape[1:-1]).movedim(0, -3)
 
 
 def normalized(rows: Tensor, statistics: tuple[str, float]) -> Tensor:
