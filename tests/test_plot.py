@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -97,3 +98,32 @@ def test_importing_and_plotting_leave_pyplot_alone() -> None:
         "plot.png(plot.images(torch.rand(2, 3, 3)))\nassert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_heaviest_instances_of_a_bag_come_first_and_the_others_are_summed_up():
+    figure = plot.bag(np.array([0.1, 0.6, 0.05, 0.25]), names=["a", "b", "c", "d"], most=2)
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "d", "2 others"]
+    np.testing.assert_allclose([bar.get_width() for bar in axis.patches], [0.6, 0.25, 0.15])
+    assert plot.png(figure).startswith(b"\x89PNG")
+
+
+def test_scores_of_sets():
+    fox = {"A": {"auc": 0.7, "std": 0.01}}
+    figure = plot.scores({"fox": fox, "tiger": {**fox, "B": {"auc": 0.8, "std": 0}}})
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["fox", "tiger"]
+    assert plot.png(figure).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: plot.bag(np.zeros((2, 2))), r"\(n,\) with n of at least 1"),
+        (lambda: plot.bag([]), r"\(n,\) with n of at least 1"),
+        (lambda: plot.bag([0.5, 0.5], names=["a"]), "names must be as many"),
+        (lambda: plot.scores({}), "no scores"),
+    ],
+)
+def test_wrong_bags_and_scores(call, text):
+    with pytest.raises(HopfieldError, match=text):
+        call()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hopfield.__about__ import __version__
 
 if TYPE_CHECKING:
-    from hopfield import binary, compat, nn, separation, theory
+    from hopfield import binary, compat, estimators, nn, separation, theory
     from hopfield.bags import Bags
     from hopfield.core.association import associate, association_weights
     from hopfield.core.energy import energy, jacobian, update
@@ -31,6 +31,7 @@ __all__ = [
     "binary",
     "compat",
     "energy",
+    "estimators",
     "jacobian",
     "nn",
     "retrieve",
@@ -54,7 +55,7 @@ _HOMES = {
     "retrieve": "hopfield.core.retrieval",
     "update": "hopfield.core.energy",
 }
-_MODULES = ("binary", "compat", "nn", "separation", "theory")
+_MODULES = ("binary", "compat", "estimators", "nn", "separation", "theory")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +12,7 @@ import typer
 
 from hopfield.__about__ import __version__
 from hopfield.errors import HopfieldError
+from hopfield.progress import progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,6 +86,61 @@ def reproduce_retrieval(
     _run_tour(images, out, seed, full=True)
 
 
+Jobs = Annotated[int, typer.Option(help="Processes that work at the same time.", min=1)]
+Backend = Annotated[
+    str,
+    typer.Option(help="Of joblib: loky (this machine), or dask or ray (a cluster that this process is a client of)."),
+]
+
+
+@reproduce.command("mil")
+def reproduce_mil(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data sets. [default: HOPFIELD_DATA, else they are downloaded to a cache]"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/mil"),
+    sets: Annotated[
+        str, typer.Option(help="Which sets, separated by commas: tiger, fox, elephant, musk1, musk2, ucsb.")
+    ] = "tiger,fox,elephant,musk1,musk2",
+    repetitions: Annotated[int, typer.Option(help="Repetitions of the ten-fold cross-validation.", min=1)] = 5,
+    jobs: Jobs = 2,
+    backend: Backend = "loky",
+    seed: Seed = 0,
+) -> None:
+    """Multiple-instance benchmarks: Hopfield pooling against other poolings and a kernel machine; most of an hour.
+
+    It can be stopped and started again: what is done is in outcomes.jsonl.
+
+    For example:
+
+        hopfield reproduce mil --data-dir ~/data
+
+        hopfield reproduce mil --sets tiger,musk1 --repetitions 1 --out /tmp/mil
+    """
+    from hopfield import plot, report
+    from hopfield.experiments import mil
+
+    folder = _folder(out)
+    names = [name.strip() for name in sets.split(",") if name.strip()]
+    with progress_bar() as progress:
+        outcomes = mil.run(
+            names,
+            data_dir=data_dir,
+            record=folder / "outcomes.jsonl",
+            repetitions=repetitions,
+            jobs=jobs,
+            backend=backend,
+            seed=seed,
+            progress=progress,
+        )
+    given = "" if data_dir is None else " --data-dir DATA"
+    command = f"hopfield reproduce mil{given} --sets {','.join(names)} --repetitions {repetitions} --seed {seed}"
+    typer.echo(mil.write(outcomes, folder, command=command))
+    report.write_bytes(folder / "auc.png", plot.png(plot.scores(mil.summary(outcomes))))
+    typer.echo(f"\nThe table: {folder / 'README.md'}   The figure: {folder / 'auc.png'}")
+
+
 def _run_tour(source: str, out: Path, seed: int, *, full: bool) -> None:
     from hopfield import report
     from hopfield.datasets.images import load_images
@@ -94,7 +148,7 @@ def _run_tour(source: str, out: Path, seed: int, *, full: bool) -> None:
 
     folder = _folder(out)
     loaded = load_images(source, seed=seed)
-    with _progress() as progress:
+    with progress_bar() as progress:
         done = experiment.run(loaded, seed=seed, full=full, progress=progress)
     lines = experiment.essentials(done)
     command = f"hopfield {'reproduce retrieval' if full else 'tour'} --images {source} --seed {seed}"
@@ -257,7 +311,7 @@ def capacity(
     from hopfield.experiments import capacity as experiment
 
     folder = None if out is None else _folder(out)
-    with _progress() as progress:
+    with progress_bar() as progress:
         result = experiment.run(
             beta=beta, dim=dim, radius=radius, failure=failure, measured=measure, seed=seed, progress=progress
         )
@@ -312,19 +366,6 @@ def _number(value: float | None, logarithm: float) -> str:
     if value is not None and value < 1e6:
         return f"{value:.3f}"
     return f"10^{logarithm / math.log(10):.1f}"
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on standard error, as a callback (what, done, of how many)."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
 
 def _folder(path: Path) -> Path:

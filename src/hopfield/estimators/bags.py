@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -33,8 +34,8 @@ FILE = Kind("hopfield.HopfieldBagClassifier", 1, "classifier", "HopfieldBagClass
 
 # instances in a batch of the size "auto" at most, and in evaluation
 _MOST = 1 << 16
-# bags in a batch of the size "auto", if they are small enough
-_BAGS = 16
+# bags in a batch of the size "auto" at most, and batches in an epoch at least, if bags are small enough
+_BAGS, _BATCHES = 32, 6
 
 Embedding = Sequence[int] | Literal["sequences"] | Callable[[tuple[int, ...]], nn.Module]
 
@@ -70,8 +71,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             all. For bags of very many instances. Bags of up to 256 are used whole.
         n_estimators: number of networks.
         epochs: passes over the training bags.
-        batch_size: instances in a batch (at least one bag is); "auto": as many as 16 bags have on average, at most
-            65,536.
+        batch_size: instances in a batch (at least one bag is); "auto": as many as 32 bags have on average, but
+            at most a sixth of all and 65,536.
         learning_rate: of AdamW in the first epoch.
         decay: its factor from one epoch to the next.
         weight_decay: of AdamW.
@@ -96,15 +97,17 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         >>> model.predict_proba(other_bags), model.instance_weights(other_bags)
     """
 
+    _stack: Stack
+
     def __init__(
         self,
         *,
-        embedding: Embedding = (64,),
+        embedding: Embedding = (128,),
         key: Sequence[int] = (),
         heads: int = 8,
         head_size: int = 16,
         states: int = 1,
-        beta: float | Literal["learned"] | None = None,
+        beta: float | Literal["learned"] | None = 1.0,
         separation: str | Separation = "softmax",
         steps: int = 1,
         hidden: Sequence[int] = (),
@@ -161,15 +164,17 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         Args:
             X: bags, in one of the forms above.
             y: one label per bag, (B,), of at least two classes.
-            sample_weight: one weight per bag, (B,); None: all 1.
+            sample_weight: one weight per bag, (B,); None: all 1. A bag of weight 0 is left out.
 
         Raises:
-            HopfieldError: bags that do not fit together, NaN, labels that are missing or all the same, parameters out
-                of range.
+            HopfieldError: bags that do not fit together, NaN, labels that are missing or all the same, weights that
+                are all zero in a class, parameters out of range.
         """
-        bags, targets = self._begin(X, y)
-        weights = self._weights(targets, sample_weight)
-        self._stack = self._train(bags, targets, weights.unsqueeze(0))
+        fitted = copy.copy(self)  # bad input and an interrupt leave an earlier fit as it is
+        bags, targets = fitted._begin(X, y)
+        weights = fitted._weights(targets, sample_weight)
+        fitted._stack = fitted._train(bags, targets, weights.unsqueeze(0))
+        self.__dict__ = fitted.__dict__
         return self
 
     def cross_decision(self, X: Any, y: Any, test: Any, *, sample_weight: Any = None) -> np.ndarray:
@@ -188,15 +193,16 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         Returns:
             What `decision_function` would give, (F, B), or (F, B, C) for more than two classes.
         """
-        bags, targets = self._begin(X, y)
+        other = copy.copy(self)  # with the same parameters: what was fitted stays as it is
+        bags, targets = other._begin(X, y)
         mask = torch.as_tensor(np.asarray(test))
         if mask.dtype != torch.bool or mask.dim() != 2 or mask.shape[1] != len(bags):
             raise HopfieldError(
                 f"test must be bool (folds, {len(bags)}), True for test bags; got {mask.dtype} {tuple(mask.shape)}"
             )
-        weights = torch.stack([self._weights(targets, sample_weight, ~fold) for fold in mask])
-        stack = self._train(bags, targets, weights)
-        logits = self._logits(stack, bags).unflatten(0, (len(mask), self.n_estimators)).mean(1)  # (F, B, C)
+        weights = torch.stack([other._weights(targets, sample_weight, ~fold) for fold in mask])
+        stack = other._train(bags, targets, weights)
+        logits = other._logits(stack, bags).unflatten(0, (len(mask), self.n_estimators)).mean(1)  # (F, B, C)
         return _decisions(logits).numpy()
 
     def _begin(self, X: Any, y: Any) -> tuple[Bags, Tensor]:
@@ -227,13 +233,21 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
                     f"sample_weight must be one finite number of at least 0 per bag, ({len(targets)},); "
                     f"got shape {tuple(own.shape)}"
                 )
-        training = torch.ones(len(targets), dtype=torch.bool) if training is None else training
+            lacking = [name for i, name in enumerate(self.classes_.tolist()) if not own[targets == i].any()]
+            if lacking:
+                raise HopfieldError(
+                    f"sample_weight is zero for all bags of {', '.join(map(repr, lacking))}: a bag of weight zero is "
+                    "left out, and a classifier learns from examples of each class"
+                )
+        training = own > 0 if training is None else training & (own > 0)
         classes = np.arange(len(self.classes_))
         weight = self.class_weight
         if isinstance(weight, dict):
             unknown = set(weight) - set(self.classes_.tolist())
             if unknown:
                 raise HopfieldError(f"class_weight has classes that no bag has: {sorted(map(str, unknown))}")
+            if not all(_is_number(value) and 0 < value < math.inf for value in weight.values()):
+                raise HopfieldError(f"class_weight must be finite numbers above 0, got {weight!r}")
             weight = {i: weight.get(name, 1.0) for i, name in enumerate(self.classes_.tolist())}
         present = targets[training].numpy()
         if len(np.unique(present)) < len(classes):
@@ -272,7 +286,11 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
                 return total / weight
 
             schedule = Schedule(
-                self.epochs, self.learning_rate, self.decay, self.weight_decay, self.patience if held is not None else math.inf
+                self.epochs,
+                self.learning_rate,
+                self.decay,
+                self.weight_decay,
+                self.patience if held is not None else math.inf,
             )
             self.history_: History = train(
                 stack,
@@ -290,9 +308,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         if instances is not None and len(embedding) and isinstance(embedding[0], Standardize):
             embedding[0].fit(instances)
         key = dense([size, *self.key], self.dropout) if self.key else None
-        pooling = self._pooling(size, self.key[-1] if self.key else size)
-        with torch.no_grad():
-            pooled = pooling(torch.zeros(1, 1, self.key[-1] if self.key else size), torch.zeros(1, 1, size)).shape[1:].numel()
+        pooling, pooled = self._pooling(size, int(self.key[-1]) if self.key else size)
         count = len(self.classes_) if len(self.classes_) > 2 else 1
         output = nn.Sequential(nn.Dropout(self.dropout), dense([pooled, *self.hidden, count], self.dropout, last=False))
         return BagNetwork(embedding, pooling, output, key, self.top_share)
@@ -319,22 +335,23 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
                 'embedding="sequences" for encoded sequences, or a function from a shape to a module'
             )
         first = [Standardize(shape[0])] if self.standardize else []
-        sizes = [shape[0], *given]
+        sizes = [shape[0], *map(int, given)]
         return nn.Sequential(*first, *dense(sizes, self.dropout)), sizes[-1]
 
-    def _pooling(self, size: int, key_size: int) -> nn.Module:
-        """What pools bags of embedded instances."""
-        return HopfieldPooling(
+    def _pooling(self, size: int, key_size: int) -> tuple[nn.Module, int]:
+        """What pools bags of embedded instances, and how many numbers it makes of a bag."""
+        pooling = HopfieldPooling(
             key_size,
-            states=self.states,
-            heads=self.heads,
-            head_size=self.head_size,
+            states=int(self.states),  # may be a number of numpy
+            heads=int(self.heads),
+            head_size=int(self.head_size),
             value_size=size,
             output_size=size,
             beta=self.beta,
             separation=self.separation,
-            steps=self.steps,
+            steps=int(self.steps),
         )
+        return pooling, self.states * size
 
     def _held_out(self, targets: Tensor, weights: Tensor, seed: int) -> Tensor:
         """Validation bags of every member among those it would learn from, (M, B)."""
@@ -356,8 +373,9 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         """The bags of every batch of an epoch, (b,) each."""
         size = self.batch_size
         if isinstance(size, str):
-            size = min(_MOST, math.ceil(_BAGS * bags.total / max(1, len(bags))))
-        return _pieces(bags, size, torch.randperm(len(bags), generator=generator))
+            share = min(1 / _BATCHES, _BAGS / len(bags))  # of all instances
+            size = min(_MOST, math.ceil(share * bags.total))
+        return _pieces(bags, int(size), torch.randperm(len(bags), generator=generator))
 
     def _kept(self, bags: Bags, members: int) -> Tensor | None:
         """Which instances every member sees, (M, total): some are dropped, but at least one of a bag is left."""
@@ -396,7 +414,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         """The likeliest class of every bag, (B,)."""
         decisions = self.decision_function(X)
         which = (decisions > 0).astype(np.int64) if decisions.ndim == 1 else decisions.argmax(1)
-        return self.classes_[which]
+        predicted: np.ndarray = self.classes_[which]
+        return predicted
 
     def instance_weights(self, X: Any) -> list[np.ndarray]:
         """How much every instance counts in its bag: the association weights, the mean over networks, heads and states.
@@ -436,17 +455,23 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 
     def _bags(self, X: Any, *, reset: bool) -> Bags:
         """Bags of the form that was learnt from, or that will be."""
-        if is_table(X):
-            table = validate_data(self, X, reset=reset, dtype=np.float32)
-            return as_bags(table)
-        bags = as_bags(X)
+        table = is_table(X)
+        given = validate_data(self, X, reset=reset, dtype=np.float32) if table else X
+        bags = as_bags(given, integers=self._takes_integers(X))
         shape = tuple(bags.instances.shape[1:])
         if reset:
             if not len(bags):
                 raise HopfieldError("no bags to learn from: found array with 0 sample(s), at least 1 is required")
             self._shape, self._dtype = shape, bags.dtype
+            if not table:  # nothing is left of an earlier fit to a table
+                self.__dict__.pop("feature_names_in_", None)
+                self.__dict__.pop("n_features_in_", None)
             if len(shape) == 1:
                 self.n_features_in_ = shape[0]
+        elif len(shape) == len(self._shape) == 1 and shape != self._shape:
+            raise HopfieldError(
+                f"X has {shape[0]} features, but HopfieldBagClassifier is expecting {self._shape[0]} features as input"
+            )
         elif shape != self._shape or bags.dtype != self._dtype:
             raise HopfieldError(
                 f"instances of shape {shape} of {bags.dtype} came, but HopfieldBagClassifier learnt from "
@@ -454,28 +479,48 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             )
         return bags
 
+    def _takes_integers(self, X: Any) -> bool:
+        """Whether integers are kept as they are: scikit-learn makes a list of tensors of a part of `Bags`."""
+        if callable(self.embedding):
+            return isinstance(X, list) and all(isinstance(bag, Tensor) for bag in X)
+        return isinstance(self.embedding, str)
+
     def _check_parameters(self) -> None:
-        for name, least in (("heads", 1), ("head_size", 1), ("states", 1), ("steps", 1), ("n_estimators", 1), ("epochs", 1)):
+        for name, least in (
+            ("heads", 1),
+            ("head_size", 1),
+            ("states", 1),
+            ("steps", 1),
+            ("n_estimators", 1),
+            ("epochs", 1),
+        ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
                 raise HopfieldError(f"{name} must be an integer of at least {least}, got {value!r}")
         for name, low, high in (("dropout", 0, 1), ("bag_dropout", 0, 1), ("weight_decay", 0, math.inf)):
             value = getattr(self, name)
-            if not isinstance(value, int | float | np.number) or not low <= value < high:
+            if not _is_number(value) or not low <= value < high:
                 raise HopfieldError(f"{name} must be a number of at least {low} and below {high}, got {value!r}")
-        for name, high in (("top_share", 1), ("decay", 1), ("learning_rate", math.inf), ("validation_fraction", 1)):
+        for name, high in (("top_share", 1), ("decay", 1), ("learning_rate", 1e6), ("validation_fraction", 1)):
             value = getattr(self, name)
-            if not isinstance(value, int | float | np.number) or not 0 < value <= high:
-                raise HopfieldError(f"{name} must be a number above 0 and at most {high}, got {value!r}")
+            if not _is_number(value) or not 0 < value <= high:
+                raise HopfieldError(f"{name} must be a number above 0 and at most {high:g}, got {value!r}")
+        if not _is_number(self.patience) or not self.patience >= 1:
+            raise HopfieldError(f"patience must be a number of epochs of at least 1, got {self.patience!r}")
+        weight = self.class_weight
+        if not (weight is None or isinstance(weight, dict) or (isinstance(weight, str) and weight == "balanced")):
+            raise HopfieldError(f'class_weight must be None, "balanced" or {{class: weight}}, got {weight!r}')
         size = self.batch_size
         if size != "auto" and (isinstance(size, bool | str) or not isinstance(size, int | np.integer) or size < 1):
             raise HopfieldError(f'batch_size must be a number of instances of at least 1, or "auto"; got {size!r}')
         for name in ("embedding", "key", "hidden"):
             sizes = getattr(self, name)
-            if name == "embedding" and (callable(sizes) or sizes == "sequences"):
+            if name == "embedding" and (callable(sizes) or (isinstance(sizes, str) and sizes == "sequences")):
                 continue
-            if isinstance(sizes, str) or not isinstance(sizes, Sequence) or any(
-                isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1 for size in sizes
+            if (
+                isinstance(sizes, str)
+                or not isinstance(sizes, Sequence)
+                or any(isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1 for size in sizes)
             ):
                 also = ', "sequences", or a function from a shape to a module' if name == "embedding" else ""
                 raise HopfieldError(f"{name} must be a tuple of layer sizes, () for none{also}; got {sizes!r}")
@@ -493,6 +538,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted classifier to a safetensors file: settings, classes and numbers, no code.
 
+        Not in the file are `device`, a `random_state` that is not a number, and `history_`.
+
         Raises:
             HopfieldError: not fitted, classes that are neither numbers, bools nor strings, the file cannot be written.
         """
@@ -507,8 +554,12 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
                     f"cannot save the separation function {type(self.separation).__name__}: only those of "
                     "hopfield.separation have a name in the file; save the state_dict of `networks_` yourself"
                 )
-        for name in ("random_state", "device"):
-            settings[name] = settings[name] if isinstance(settings[name], int | str | None) else None
+        if isinstance(self.class_weight, dict):
+            settings["class_weight"] = list(self.class_weight.items())  # JSON has no names but strings
+        settings = _plain(settings)
+        settings["device"] = None  # another machine has others
+        if not isinstance(settings["random_state"], int | None):
+            settings["random_state"] = None
         description = {
             "settings": settings,
             "classes": self.classes_.tolist(),
@@ -523,18 +574,25 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         FILE.write(path, self._stack.state(), description)
 
     @classmethod
-    def load(cls, path: str | PathLike[str], *, embedding: Embedding | None = None) -> Self:
+    def load(
+        cls,
+        path: str | PathLike[str],
+        *,
+        embedding: Embedding | None = None,
+        device: str | torch.device | None = None,
+    ) -> HopfieldBagClassifier:
         """Read what `save` wrote.
 
         Args:
             path: the file.
             embedding: the function that was given as `embedding`, if it was one.
+            device: where to compute; None: the CPU.
 
         Raises:
             HopfieldError: a missing, foreign, newer or damaged file, a missing or another embedding.
         """
 
-        def make(tensors: dict[str, Tensor], description: dict[str, Any]) -> Self:
+        def make(tensors: dict[str, Tensor], description: dict[str, Any]) -> HopfieldBagClassifier:
             settings = description["settings"]
             if settings["embedding"] is None:
                 if not callable(embedding):
@@ -547,7 +605,9 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
                 settings["separation"] = separation_of(settings["separation"])
             for name in ("embedding", "key", "hidden"):
                 settings[name] = tuple(settings[name]) if isinstance(settings[name], list) else settings[name]
-            model = cls(**settings)
+            if isinstance(settings["class_weight"], list):
+                settings["class_weight"] = dict(settings["class_weight"])
+            model = cls(**settings | {"device": device})
             model.classes_ = np.array(description["classes"])
             model._shape = tuple(description["shape"])
             model._dtype = getattr(torch, description["dtype"])
@@ -556,7 +616,9 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             if description["features"]:
                 model.feature_names_in_ = np.array(description["features"], dtype=object)
             model._check_parameters()
-            model._stack = Stack([model._network().to(model._device) for _ in range(model.n_estimators)]).train(False)
+            with seeded(0, model._device):  # for what is overwritten at once
+                networks = [model._network().to(model._device) for _ in range(model.n_estimators)]
+            model._stack = Stack(networks).train(False)
             wanted = {name: tensor.shape for name, tensor in model._stack.state().items()}
             if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
                 raise HopfieldError(f"{path} does not fit its own settings or the embedding that was given")
@@ -565,6 +627,19 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             return model
 
         return FILE.read(path, make)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    """Settings as JSON has them: numbers of numpy as those of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _decisions(logits: Tensor) -> Tensor:

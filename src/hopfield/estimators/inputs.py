@@ -18,12 +18,13 @@ _FORMS = (
 )
 
 
-def as_bags(X: Any, *, finite: bool = True) -> Bags:
+def as_bags(X: Any, *, finite: bool = True, integers: bool = False) -> Bags:
     """Bags from any of their forms: of float32 numbers, or of integers as they are where `X` is `Bags`.
 
     Args:
         X: the bags.
         finite: whether NaN and infinity are refused.
+        integers: whether integers stay as they are in every form.
 
     Raises:
         HopfieldError: another form, bags that do not fit together, NaN or infinity.
@@ -31,7 +32,7 @@ def as_bags(X: Any, *, finite: bool = True) -> Bags:
     bags = X if isinstance(X, Bags) else _bags_of(X)
     if bags.instances.is_complex():
         raise HopfieldError(f"{_FORMS}. Complex data not supported")
-    if not isinstance(X, Bags) or bags.instances.is_floating_point():
+    if bags.instances.is_floating_point() or not (integers or isinstance(X, Bags)):
         bags = bags.with_instances(bags.instances.detach().float())
     if finite and bags.instances.is_floating_point():
         _check_finite(bags)
@@ -73,7 +74,7 @@ def is_table(X: Any) -> bool:
 
 def _is_ragged(X: Sequence[Any]) -> bool:
     """Whether a sequence holds one set of instances per bag, rather than the rows of one array."""
-    return all(getattr(bag, "ndim", None) == 2 or hasattr(bag, "iloc") for bag in X) or any(
+    return all(getattr(bag, "ndim", 0) >= 2 or hasattr(bag, "iloc") for bag in X) or any(
         isinstance(bag, Sequence) and len(bag) and isinstance(bag[0], Sequence | np.ndarray | Tensor) for bag in X
     )
 
@@ -141,4 +142,6 @@ def check_labels(y: Any, count: int) -> np.ndarray:
         raise HopfieldError(
             f"labels are missing (None or NaN) for {len(missing)} bags, the first is bag {missing[0]}; leave them out"
         )
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise HopfieldError(f"labels must be finite, but that of bag {np.isinf(labels).argmax()} is infinity")
     return labels

@@ -55,4 +55,3 @@ def _numbers(X: Any) -> Bags:
     if bags.instances.dim() != 2:
         raise HopfieldError(f"instances must be rows of numbers (total, d), got shape {tuple(bags.instances.shape)}")
     return bags
-

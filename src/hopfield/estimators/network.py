@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class Standardize(nn.Module):
 def dense(sizes: Sequence[int], dropout: float, *, last: bool = True) -> nn.Sequential:
     """Linear layers with ReLU and dropout between these sizes; `last`: also behind the last."""
     layers: list[nn.Module] = []
-    for i, (before, after) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), 2):
+    for i, (before, after) in enumerate(pairwise(sizes), 2):
         layers.append(nn.Linear(before, after))
         if last or i < len(sizes):
             layers += [nn.ReLU(), nn.Dropout(dropout)]
@@ -119,6 +120,3 @@ class BagNetwork(nn.Module):
         rows = torch.cat(chosen)
         offsets = torch.tensor([0, *counts]).cumsum(0)
         return Bags(bags.instances[rows], offsets), None if keep is None else keep[rows]
-
-
-PoolingFactory = Callable[[int], nn.Module]

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from hopfield.progress import Progress
+
 
 class Stack:
     """M networks of one architecture with their parameters stacked: one call runs them all.
@@ -28,8 +30,10 @@ class Stack:
         self.network = networks[0]
         self.members = len(networks)
         self._alone = self.members == 1
+        self._state: tuple[dict[str, Tensor], dict[str, Tensor]]
         if self._alone:
-            self._state = dict(self.network.named_parameters()), dict(self.network.named_buffers())
+            parameters: dict[str, Tensor] = dict(self.network.named_parameters())
+            self._state = parameters, dict(self.network.named_buffers())
         else:
             self._state = stack_module_state(list(networks))
 
@@ -119,9 +123,6 @@ class History:
     loss: list[Tensor] = field(default_factory=list)
     validation: list[Tensor] = field(default_factory=list)
     best: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-
-
-Progress = Callable[[str, int, int], None]
 
 
 def train(

@@ -5,6 +5,7 @@ from hopfield.nn.beta import LearnedBeta
 from hopfield.nn.hopfield import Hopfield
 from hopfield.nn.lookup import HopfieldLayer
 from hopfield.nn.pooling import HopfieldPooling
+from hopfield.nn.sequences import SequenceEmbedding
 from hopfield.nn.transformer import HopfieldDecoderLayer, HopfieldEncoderLayer, causal_mask
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "HopfieldLayer",
     "HopfieldPooling",
     "LearnedBeta",
+    "SequenceEmbedding",
     "causal_mask",
 ]

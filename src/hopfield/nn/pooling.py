@@ -179,7 +179,9 @@ class HopfieldPooling(nn.Module):
 
     def _pool_bags(self, bags: Bags, value: Tensor | Bags | None, masks: Masks) -> Tensor:
         if masks.association is not None or masks.bias is not None:
-            raise HopfieldError("with bags only stored_mask can be given, one entry per instance; got another mask or bias")
+            raise HopfieldError(
+                "with bags only stored_mask can be given, one entry per instance; got another mask or bias"
+            )
         mask = masks.stored_mask((bags.total,)) if masks.stored is not None else None
         hopfield, size = self.hopfield, self.hopfield.stored_size
         rows = self._instances(bags)

@@ -74,6 +74,12 @@ class SequenceEmbedding(nn.Module):
                 "sequences must be integers (total, 1 + L): 16 log2(count), then letters, 0 for padding, as "
                 f"hopfield.datasets.load_repertoires encodes them; got shape {tuple(rows.shape)} of {rows.dtype}"
             )
+        if rows.numel() and not torch.compiler.is_compiling() and not transformed():  # where values can be looked at
+            least, most = map(int, rows[:, 1:].aminmax())
+            if least < 0 or most > self.letters:
+                raise HopfieldError(
+                    f"letters must be 1 … {self.letters}, and 0 for padding; got {least if least < 0 else most}"
+                )
         if torch.is_grad_enabled() or len(rows) <= _PIECE:
             return self._embedded(rows)
         return torch.cat([self._embedded(piece) for piece in rows.split(_PIECE)])
@@ -97,7 +103,7 @@ class SequenceEmbedding(nn.Module):
             best = self._at(which, letters, lengths, table, places)
         best = best + self.bias
         if self.level is not None:
-            best = best + (rows[:, :1] / 16) * self.level
+            best = best + (rows[:, :1] / 16).to(self.level.dtype) * self.level
         return F.selu(best)
 
     def _scores(self, letters: Tensor, lengths: Tensor, table: Tensor, places: Tensor) -> Tensor:
@@ -116,13 +122,13 @@ class SequenceEmbedding(nn.Module):
         pairs = letters * count + F.pad(letters[:, 1:], (0, 1))  # (total, L)
         if self.kernel % 2:
             table = F.pad(table, (0, 0, 0, 0, 0, 1))
-        both = (table[0::2].unsqueeze(2) + table[1::2].unsqueeze(1)).flatten(0, 2)  # (pairs in a window * count², features)
+        both = (table[0::2].unsqueeze(2) + table[1::2].unsqueeze(1)).flatten(0, 2)  # (pairs count², features)
         starts = torch.arange(0, self.kernel, 2, device=letters.device, dtype=torch.int32)
         found = pairs.unfold(1, self.kernel, 1)[..., ::2] + starts // 2 * count**2  # (total, windows, pairs)
         place = len(both) + lengths.unsqueeze(1) * reach + torch.arange(reach, device=letters.device, dtype=torch.int32)
         indices = torch.cat([found, place.unsqueeze(2)], 2)
         flat = F.embedding_bag(indices.flatten(0, 1), torch.cat([both, places.flatten(0, 1)]), mode="sum")
-        return flat.view(len(letters), reach, -1)
+        return flat.view(len(letters), reach, self.output_size)
 
     def _at(self, which: Tensor, letters: Tensor, lengths: Tensor, table: Tensor, places: Tensor) -> Tensor:
         """The scores of one window per feature, (total, features): all that a gradient of the maximum needs."""
@@ -138,7 +144,8 @@ class SequenceEmbedding(nn.Module):
     def _places(self, windows: int) -> Tensor:
         """What the places of letters add to each window, for sequences of each length: (L + 1, windows, features)."""
         longest = windows + self.kernel - 1
-        place = torch.arange(longest, device=self.position.device)
+        wide = torch.promote_types(self.position.dtype, torch.float32)
+        place = torch.arange(longest, device=self.position.device, dtype=wide)
         length = torch.arange(longest + 1, device=self.position.device).unsqueeze(1)
         t = place / (length - 1).clamp_min(1)  # (L + 1, L), 0 for the first letter and 1 for the last
         features = torch.stack([(1 - 2 * t).clamp_min(0), 1 - (2 * t - 1).abs(), (2 * t - 1).clamp_min(0)], -1)

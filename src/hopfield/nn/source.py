@@ -167,7 +167,8 @@ def _by_head(rows: Tensor, matrices: Tensor) -> Tensor:
     if rows.dim() == 3:
         return rows @ matrices
     flat = rows.movedim(-3, 0)  # (h, *batch, L, a)
-    return (flat.flatten(1, -2) @ matrices).unflatten(1, flat.shape[1:-1]).movedim(0, -3)
+    result: Tensor = (flat.flatten(1, -2) @ matrices).unflatten(1, flat.shape[1:-1])
+    return result.movedim(0, -3)
 
 
 def normalized(rows: Tensor, statistics: tuple[str, float]) -> Tensor:

@@ -3,12 +3,14 @@
 Needs matplotlib: pip install "hopfield[plot]".
 """
 
+from hopfield.plot.bags import bag, scores
 from hopfield.plot.curves import beta_curves, networks, networks_on_images, one_step_error, spurious, trade
 from hopfield.plot.general import capacity, energies, images
 from hopfield.plot.pictures import betas, recovery, spurious_states
 from hopfield.plot.style import png
 
 __all__ = [
+    "bag",
     "beta_curves",
     "betas",
     "capacity",
@@ -19,6 +21,7 @@ __all__ = [
     "one_step_error",
     "png",
     "recovery",
+    "scores",
     "spurious",
     "spurious_states",
     "trade",

@@ -429,7 +429,8 @@ def _products(X: Any, train: np.ndarray, features: str) -> np.ndarray:
             rows *= np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6)
             np.clip(rows, -5, 5, out=rows)
         products += rows @ rows[train].T
-    return products / max(np.trace(products[train]) / len(train), 1e-12)
+    products /= max(float(np.trace(products[train])) / len(train), 1e-12)
+    return products
 
 
 def _logistic(products: np.ndarray, y: np.ndarray, Cs: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -466,26 +467,32 @@ class _BurdenFeatures:
         return cls(values, _totals(values), presence)
 
     def log_p(self, y: np.ndarray, train: np.ndarray) -> np.ndarray:
-        """The logarithms of the p-values of all columns, (p,)."""
-        which = np.zeros((self.values.shape[0], 2))
+        """The logarithms of the p-values of all columns, (p,); 0 for columns that are 0 in all rows."""
+        n, p = self.values.shape
+        log_p = np.zeros(p)
+        there = np.flatnonzero(np.diff(self.values.indptr))
+        entries, rows = self.values.data, self.values.indices
+        ends = np.append(0, self.values.indptr[there + 1])
+        which = np.zeros((n, 2))
         which[train, y] = 1  # negative, positive
         amounts = which.sum(0)
-        sums = self.values.T @ which  # (p, 2)
+        sums = sparse.csc_matrix((entries, rows, ends), (n, len(there))).T @ which  # (columns, 2)
         if self.presence:
             i, j = sums.astype(np.int64).T
-            found: np.ndarray = _fisher(int(amounts[0]), int(amounts[1]))[i, j]
-            return found
+            log_p[there] = _fisher(int(amounts[0]), int(amounts[1]))[i, j]
+            return log_p
         means = sums / amounts
-        squares = sparse.csc_matrix((self.values.data**2, self.values.indices, self.values.indptr), self.values.shape)
-        variances = np.maximum(squares.T @ which / amounts - means**2, 0) / np.maximum(amounts - 1, 1)  # of the means
+        squares = sparse.csc_matrix((entries**2, rows, ends), (n, len(there))).T @ which
+        variances = np.maximum(squares / amounts - means**2, 0) / np.maximum(amounts - 1, 1)  # of the means
         difference, error = means[:, 1] - means[:, 0], np.sqrt(variances.sum(1))
         z = np.divide(difference, error, out=np.where(difference > 1e-12, np.inf, 0), where=error > 1e-12)
-        log_p: np.ndarray = log_ndtr(-z)
+        log_p[there] = log_ndtr(-z)
         return log_p
 
     def burden(self, columns: np.ndarray) -> np.ndarray:
         """The share of the columns in the sum of each row, (n,)."""
-        return _totals(self.values[:, columns]) / np.maximum(self.totals, 1e-12)
+        burden: np.ndarray = _totals(self.values[:, columns]) / np.maximum(self.totals, 1e-12)
+        return burden
 
 
 def _fisher(negatives: int, positives: int) -> np.ndarray:

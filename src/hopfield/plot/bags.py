@@ -1,0 +1,79 @@
+"""Pictures of bags: which instances mattered, and how well methods do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hopfield.errors import HopfieldError
+from hopfield.plot import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def bag(weights: ArrayLike, *, names: Sequence[str] | None = None, most: int = 15, title: str = "") -> Figure:
+    """The instances of one bag that mattered most, heaviest first.
+
+    Args:
+        weights: of the instances, (n,), as `HopfieldBagClassifier.instance_weights` gives for each bag.
+        names: what each instance is called; None: its number.
+        most: how many to show; the others are summed up in a last bar.
+        title: of the picture.
+
+    Raises:
+        HopfieldError: weights that are not (n,) with n ≥ 1, another number of names; matplotlib is not installed.
+    """
+    values = np.asarray(weights, dtype=float)
+    if values.ndim != 1 or not len(values):
+        raise HopfieldError(
+            f"weights must be those of the instances of one bag, (n,) with n of at least 1; got {values.shape}"
+        )
+    if names is not None and len(names) != len(values):
+        raise HopfieldError(f"names must be as many as weights, {len(values)}; got {len(names)}")
+    order = np.argsort(-values, kind="stable")
+    shown = order[:most]
+    labels = [str(i) if names is None else names[i] for i in shown]
+    heights = values[shown].tolist()
+    if len(order) > most:
+        labels.append(f"{len(order) - most} others")
+        heights.append(float(values[order[most:]].sum()))
+    figure, axes = style.panels(0.7 + 0.22 * len(labels))
+    axis = axes[0, 0]
+    colours = [style.BLUE] * len(shown) + [style.GREY] * (len(labels) - len(shown))
+    axis.barh(range(len(labels)), heights, color=colours)
+    axis.axvline(1 / len(values), color=style.VERMILION, linewidth=1, linestyle="--")
+    axis.set_yticks(range(len(labels)), labels, fontsize=style.SMALL)
+    axis.invert_yaxis()
+    style.label(axis, "weight in the bag (dashed: all alike)", "", title)
+    return figure
+
+
+def scores(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
+    """AUC of methods on sets, with standard deviations; one panel per set.
+
+    Args:
+        found: {set: {method: {"auc": mean, "std": deviation}}}, AUC in 0 … 1.
+
+    Raises:
+        HopfieldError: nothing to show; matplotlib is not installed.
+    """
+    if not found:
+        raise HopfieldError("there are no scores to show; run an experiment first")
+    methods = list(dict.fromkeys(method for row in found.values() for method in row))
+    figure, axes = style.panels(0.5 + len(found) * (0.35 + 0.2 * len(methods)), len(found))
+    for axis, (name, row) in zip(axes[:, 0], found.items(), strict=True):
+        places = [i for i, method in enumerate(methods) if method in row]
+        means = [100 * row[methods[i]]["auc"] for i in places]
+        spread = [100 * row[methods[i]]["std"] for i in places]
+        for place, mean, std in zip(places, means, spread, strict=True):
+            colour = style.BLUE if place == 0 else style.GREY
+            axis.errorbar(mean, place, xerr=std, fmt="o", color=colour, capsize=3, markersize=5)
+        axis.set_yticks(range(len(methods)), methods, fontsize=style.SMALL)
+        axis.set_ylim(len(methods) - 0.5, -0.5)
+        style.label(axis, "", "", name)
+    style.label(axes[-1, 0], "ROC AUC in percent, mean and standard deviation over repetitions")
+    return figure

@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hopfield import Bags, HopfieldError
+from hopfield.datasets import MILDataset
+from hopfield.experiments import mil
+from hopfield.experiments.mil import protocol
+
+QUICK = ({"embedding": (4,), "epochs": 3}, {"embedding": (6,), "epochs": 3})
+
+
+def some_data(name="made", bags=30, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = np.arange(bags) % 2
+    sets = [torch.randn(3, 4, generator=generator) + 2 * label for label in labels.tolist()]
+    return MILDataset(name, Bags.from_list(sets), labels, None, "made by the test")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(protocol, "SPACE", QUICK)
+    monkeypatch.setattr(protocol, "load_mil", lambda name, data_dir: some_data(name))
+
+
+def test_folds_that_are_not_given_are_a_stratified_partition():
+    data = some_data(bags=40)
+    test = protocol.folds_of(data, 1, seed=3)
+    assert test.sum(0).tolist() == [1] * 40
+    assert {int(data.labels[fold].sum()) for fold in test} == {2}
+    assert not np.array_equal(test, protocol.folds_of(data, 2, seed=3))
+
+
+def test_given_folds_are_used(shared):
+    from hopfield.datasets import load_mil
+
+    data = load_mil("fox", data_dir=shared / "data")
+    np.testing.assert_array_equal(protocol.folds_of(data, 2, 0), data.folds[2])
+
+
+def test_validation_parts_lie_inside_the_training_part():
+    data = some_data(bags=40)
+    fold = protocol.folds_of(data, 0, 0)[0]
+    parts = protocol._inner(data.labels, fold, 0)
+    assert not (parts & fold).any()
+    np.testing.assert_array_equal(parts.sum(0), ~fold)
+
+
+@pytest.mark.parametrize("method", protocol.METHODS)
+def test_labels_and_instances_of_a_test_part_reach_nothing_of_its_fold(method, quick):
+    data = some_data()
+    test = protocol.folds_of(data, 0, 0)[:2]
+    inner = [protocol._inner(data.labels, fold, 0) for fold in test]
+    labels = data.labels.copy()
+    own = np.flatnonzero(test[0])
+    labels[own] = 1 - labels[own]
+    rows = data.bags.instances.clone()
+    rows[torch.from_numpy(test[0])[data.bags.segments()]] *= -3
+    other = MILDataset("other", data.bags.with_instances(rows), labels, None, "")
+
+    def scores(data):
+        if method in protocol.NETWORKS:
+            return protocol._networks(protocol.NETWORKS[method], data, test[:1], inner[:1], 0)
+        return protocol._kernel_machine(data, test[:1], inner[:1])
+
+    (before, chosen), (after, chosen_after) = scores(data), scores(other)
+    assert chosen == chosen_after
+    np.testing.assert_array_equal(before[0][~test[0]], after[0][~test[0]])
+
+
+def test_what_is_done_is_not_done_again(tmp_path, quick, monkeypatch):
+    record = tmp_path / "outcomes.jsonl"
+    options = {"record": record, "repetitions": 1, "jobs": 1, "backend": "sequential"}
+    first = mil.run(["a"], **options)
+    assert len(first) == len(mil.METHODS)
+    assert all(len(outcome.auc) == 10 for outcome in first)
+    lines = record.read_text().splitlines()
+    record.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:20])  # stopped while it wrote
+    calls = []
+    original = protocol.evaluate
+    monkeypatch.setattr(protocol, "evaluate", lambda *args: calls.append(args[1]) or original(*args))
+    again = mil.run(["a"], **options)
+    assert calls == [json.loads(lines[-1])["method"]]
+    assert {(o.method, o.auc) for o in again} == {(o.method, o.auc) for o in first}
+
+
+def test_a_foreign_record_is_refused(tmp_path, quick):
+    record = tmp_path / "outcomes.jsonl"
+    record.write_text('{"other": 1}\n{"other": 2}\n')
+    with pytest.raises(HopfieldError, match="line 1 is no outcome"):
+        mil.run(["a"], record=record)
+
+
+@pytest.mark.parametrize(("name", "text"), [("spark", "backend must be loky"), ("dask", "dask"), ("ray", "ray")])
+def test_backends_that_are_not_there(name, text, tmp_path, quick):
+    with pytest.raises(HopfieldError, match=text):
+        mil.run(["a"], record=tmp_path / "outcomes.jsonl", backend=name)
+
+
+def test_the_page_and_the_summary(tmp_path):
+    outcomes = [
+        mil.protocol.Outcome("fox", "HopfieldBagClassifier", r, (0.5 + 0.1 * r,) * 10, ("x",) * 10, 1.0, 0)
+        for r in range(2)
+    ]
+    table = mil.write(outcomes, tmp_path, command="the command")
+    assert "| HopfieldBagClassifier | 55.00 ± 5.00 |" in table
+    assert "| *MILES (printed)* | 73.8 ± 1.6 |" in table
+    assert json.loads((tmp_path / "summary.json").read_text()) == {
+        "fox": {"HopfieldBagClassifier": {"auc": 0.55, "std": 0.05}}
+    }
+    assert "`the command`" in (tmp_path / "README.md").read_text()
