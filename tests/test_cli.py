@@ -64,7 +64,8 @@ def test_version(run):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["tour"], ["retrieve"], ["capacity"], ["reproduce"], ["reproduce", "retrieval"]]
+    "command",
+    [[], ["tour"], ["retrieve"], ["capacity"], ["reproduce"], ["reproduce", "retrieval"], ["reproduce", "mil"]],
 )
 def test_help_has_examples(run, command):
     code, out, _ = run(*command, "--help")
@@ -258,3 +259,21 @@ def test_capacity_prints_the_papers_example(run):
 )
 def test_bad_capacity_is_refused(run, arguments, word):
     refused(run("capacity", *arguments), word)
+
+
+def test_reproduce_mil_writes_a_table_and_a_figure(run, shared, tmp_path, monkeypatch):
+    from hopfield.experiments.mil import protocol
+
+    monkeypatch.setattr(protocol, "SPACE", ({"embedding": (4,), "epochs": 2}, {"embedding": (8,), "epochs": 2}))
+    out = tmp_path / "mil"
+    options = ["--sets", "musk1", "--repetitions", 1, "--jobs", 1, "--backend", "sequential"]
+    code, printed, err = run("reproduce", "mil", "--data-dir", shared / "data", "--out", out, *options)
+    assert code == 0, err
+    assert "| HopfieldBagClassifier |" in printed
+    assert (out / "auc.png").read_bytes().startswith(b"\x89PNG")
+    assert set(json.loads((out / "summary.json").read_text())["musk1"]) == set(protocol.METHODS)
+    assert "musk1" in (out / "README.md").read_text()
+
+
+def test_reproduce_mil_refuses_an_unknown_set(run, shared, tmp_path):
+    refused(run("reproduce", "mil", "--data-dir", shared / "data", "--sets", "wolf", "--out", tmp_path), "fox", "wolf")

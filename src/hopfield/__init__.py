@@ -31,7 +31,6 @@ __all__ = [
     "binary",
     "compat",
     "energy",
-    "estimators",
     "jacobian",
     "nn",
     "retrieve",
@@ -55,6 +54,7 @@ _HOMES = {
     "retrieve": "hopfield.core.retrieval",
     "update": "hopfield.core.energy",
 }
+# `estimators` is not in __all__: it needs scikit-learn
 _MODULES = ("binary", "compat", "estimators", "nn", "separation", "theory")
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 from multiprocessing.reduction import ForkingPickler
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -361,6 +362,16 @@ def test_early_stopping_keeps_the_best_epoch():
     shorter = classifier(**options | {"epochs": int(best[0]) + 1}).fit(bags, labels)
     one, other = model.networks_[0].state_dict(), shorter.networks_[0].state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_nothing_is_learnt_from_validation_bags(bags):
+    labels, held = some_labels(), torch.arange(20) < 6
+    changed = np.concatenate([1 - labels[:5], labels[5:]])
+    with mock.patch.object(HopfieldBagClassifier, "_held_out", return_value=held.expand(2, 20)):
+        one, other = (classifier(early_stopping=True, epochs=1).fit(bags, y) for y in (labels, changed))
+    np.testing.assert_array_equal(one.decision_function(bags), other.decision_function(bags))
+    assert not torch.equal(one.history_.validation[0], other.history_.validation[0])
+    assert torch.equal(one.history_.loss[0], other.history_.loss[0])
 
 
 def test_losses_are_kept(fitted):

@@ -191,7 +191,12 @@ def test_no_safetensors_file(path, content):
         AssociativeMemory.load(path)
 
 
-GOOD = {"format": storage.MEMORY.format, "version": "1", "beta": "1.0", "separation": '{"name": "Softmax", "parameters": {}}'}
+GOOD = {
+    "format": storage.MEMORY.format,
+    "version": "1",
+    "beta": "1.0",
+    "separation": '{"name": "Softmax", "parameters": {}}',
+}
 FOREIGN = "is a safetensors file but not a memory written by AssociativeMemory.save"
 UNREADABLE = "is damaged: its description of the memory cannot be read"
 

@@ -90,8 +90,8 @@ class GatedAttentionClassifier(HopfieldBagClassifier):
 class BagKernelSVM:
     """A support vector machine on the normalised set kernel of Gärtner et al. 2002.
 
-    K(A, B) = Σ_ab exp(-γ |a - b|² / width), divided by the norms of A and B; width is the number of columns that are not
-    constant, and instances are standardised by the training part and clipped at ±5.
+    K(A, B) = Σ_ab exp(-γ |a - b|² / width), divided by the norms of A and B. The width is the number of columns that
+    are not constant; instances are standardised by the training part and clipped at ±5.
     """
 
     @staticmethod
