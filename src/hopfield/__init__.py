@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hopfield.__about__ import __version__
 
 if TYPE_CHECKING:
-    from hopfield import binary, compat, estimators, nn, separation, theory
+    from hopfield import binary, compat, nn, separation, theory
     from hopfield.bags import Bags
     from hopfield.core.association import associate, association_weights
     from hopfield.core.energy import energy, jacobian, update

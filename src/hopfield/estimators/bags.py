@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, Literal, Self
 
@@ -23,9 +23,9 @@ from hopfield.core.separation import Separation
 from hopfield.errors import HopfieldError
 from hopfield.estimators.inputs import as_bags, check_labels, is_table
 from hopfield.estimators.network import BagNetwork, Standardize, dense
+from hopfield.estimators.settings import Embedding, check_settings, is_number, of_json, to_json
 from hopfield.estimators.stack import History, Schedule, Stack, seeded, train
 from hopfield.files import Kind
-from hopfield.memory.storage import described, separation_of
 from hopfield.nn.pooling import HopfieldPooling
 from hopfield.nn.sequences import SequenceEmbedding
 from hopfield.progress import progress_bar
@@ -36,8 +36,6 @@ FILE = Kind("hopfield.HopfieldBagClassifier", 1, "classifier", "HopfieldBagClass
 _MOST = 1 << 16
 # bags in a batch of the size "auto" at most, and batches in an epoch at least, if bags are small enough
 _BAGS, _BATCHES = 32, 6
-
-Embedding = Sequence[int] | Literal["sequences"] | Callable[[tuple[int, ...]], nn.Module]
 
 
 class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
@@ -207,7 +205,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 
     def _begin(self, X: Any, y: Any) -> tuple[Bags, Tensor]:
         """Check everything, and set what is known before training."""
-        self._check_parameters()
+        check_settings(self)
         bags = self._bags(X, reset=True)
         labels = check_labels(y, len(bags))
         from sklearn.utils.multiclass import check_classification_targets
@@ -246,7 +244,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             unknown = set(weight) - set(self.classes_.tolist())
             if unknown:
                 raise HopfieldError(f"class_weight has classes that no bag has: {sorted(map(str, unknown))}")
-            if not all(_is_number(value) and 0 < value < math.inf for value in weight.values()):
+            if not all(is_number(value) and 0 < value < math.inf for value in weight.values()):
                 raise HopfieldError(f"class_weight must be finite numbers above 0, got {weight!r}")
             weight = {i: weight.get(name, 1.0) for i, name in enumerate(self.classes_.tolist())}
         present = targets[training].numpy()
@@ -485,46 +483,6 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             return isinstance(X, list) and all(isinstance(bag, Tensor) for bag in X)
         return isinstance(self.embedding, str)
 
-    def _check_parameters(self) -> None:
-        for name, least in (
-            ("heads", 1),
-            ("head_size", 1),
-            ("states", 1),
-            ("steps", 1),
-            ("n_estimators", 1),
-            ("epochs", 1),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise HopfieldError(f"{name} must be an integer of at least {least}, got {value!r}")
-        for name, low, high in (("dropout", 0, 1), ("bag_dropout", 0, 1), ("weight_decay", 0, math.inf)):
-            value = getattr(self, name)
-            if not _is_number(value) or not low <= value < high:
-                raise HopfieldError(f"{name} must be a number of at least {low} and below {high}, got {value!r}")
-        for name, high in (("top_share", 1), ("decay", 1), ("learning_rate", 1e6), ("validation_fraction", 1)):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 < value <= high:
-                raise HopfieldError(f"{name} must be a number above 0 and at most {high:g}, got {value!r}")
-        if not _is_number(self.patience) or not self.patience >= 1:
-            raise HopfieldError(f"patience must be a number of epochs of at least 1, got {self.patience!r}")
-        weight = self.class_weight
-        if not (weight is None or isinstance(weight, dict) or (isinstance(weight, str) and weight == "balanced")):
-            raise HopfieldError(f'class_weight must be None, "balanced" or {{class: weight}}, got {weight!r}')
-        size = self.batch_size
-        if size != "auto" and (isinstance(size, bool | str) or not isinstance(size, int | np.integer) or size < 1):
-            raise HopfieldError(f'batch_size must be a number of instances of at least 1, or "auto"; got {size!r}')
-        for name in ("embedding", "key", "hidden"):
-            sizes = getattr(self, name)
-            if name == "embedding" and (callable(sizes) or (isinstance(sizes, str) and sizes == "sequences")):
-                continue
-            if (
-                isinstance(sizes, str)
-                or not isinstance(sizes, Sequence)
-                or any(isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1 for size in sizes)
-            ):
-                also = ', "sequences", or a function from a shape to a module' if name == "embedding" else ""
-                raise HopfieldError(f"{name} must be a tuple of layer sizes, () for none{also}; got {sizes!r}")
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_stack")
 
@@ -544,24 +502,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             HopfieldError: not fitted, classes that are neither numbers, bools nor strings, the file cannot be written.
         """
         check_is_fitted(self, "_stack")
-        settings = self.get_params(deep=False)
-        if callable(self.embedding):
-            settings["embedding"] = None  # code: `load` asks for it
-        if not isinstance(self.separation, str):
-            settings["separation"] = described(self.separation)
-            if settings["separation"] is None:
-                raise HopfieldError(
-                    f"cannot save the separation function {type(self.separation).__name__}: only those of "
-                    "hopfield.separation have a name in the file; save the state_dict of `networks_` yourself"
-                )
-        if isinstance(self.class_weight, dict):
-            settings["class_weight"] = list(self.class_weight.items())  # JSON has no names but strings
-        settings = _plain(settings)
-        settings["device"] = None  # another machine has others
-        if not isinstance(settings["random_state"], int | None):
-            settings["random_state"] = None
         description = {
-            "settings": settings,
+            "settings": to_json(self.get_params(deep=False)),
             "classes": self.classes_.tolist(),
             "shape": self._shape,
             "dtype": str(self._dtype).removeprefix("torch."),
@@ -593,21 +535,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         """
 
         def make(tensors: dict[str, Tensor], description: dict[str, Any]) -> HopfieldBagClassifier:
-            settings = description["settings"]
-            if settings["embedding"] is None:
-                if not callable(embedding):
-                    raise HopfieldError(
-                        f"{path} was saved with a function as embedding, which is not in the file; "
-                        "give it again: load(path, embedding=...)"
-                    )
-                settings["embedding"] = embedding
-            if isinstance(settings["separation"], dict):
-                settings["separation"] = separation_of(settings["separation"])
-            for name in ("embedding", "key", "hidden"):
-                settings[name] = tuple(settings[name]) if isinstance(settings[name], list) else settings[name]
-            if isinstance(settings["class_weight"], list):
-                settings["class_weight"] = dict(settings["class_weight"])
-            model = cls(**settings | {"device": device})
+            model = cls(**of_json(description["settings"], embedding) | {"device": device})
             model.classes_ = np.array(description["classes"])
             model._shape = tuple(description["shape"])
             model._dtype = getattr(torch, description["dtype"])
@@ -615,7 +543,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
                 model.n_features_in_ = model._shape[0]
             if description["features"]:
                 model.feature_names_in_ = np.array(description["features"], dtype=object)
-            model._check_parameters()
+            check_settings(model)
             with seeded(0, model._device):  # for what is overwritten at once
                 networks = [model._network().to(model._device) for _ in range(model.n_estimators)]
             model._stack = Stack(networks).train(False)
@@ -627,19 +555,6 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             return model
 
         return FILE.read(path, make)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def _plain(value: Any) -> Any:
-    """Settings as JSON has them: numbers of numpy as those of Python."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _decisions(logits: Tensor) -> Tensor:
