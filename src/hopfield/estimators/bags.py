@@ -113,7 +113,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         dropout: float = 0.2,
         bag_dropout: float = 0.5,
         top_share: float = 1.0,
-        n_estimators: int = 4,
+        n_estimators: int = 8,
         epochs: int = 60,
         batch_size: int | Literal["auto"] = "auto",
         learning_rate: float = 1e-3,

@@ -70,6 +70,15 @@ def test_labels_and_instances_of_a_test_part_reach_nothing_of_its_fold(method, q
     np.testing.assert_array_equal(before[0][~test[0]], after[0][~test[0]])
 
 
+def test_without_candidates_nothing_is_chosen(monkeypatch):
+    monkeypatch.setattr(protocol, "SPACE", QUICK[:1])
+    data = some_data()
+    test = protocol.folds_of(data, 0, 0)[:2]
+    scores, chosen = protocol._networks(protocol.NETWORKS["Mean pooling"], data, test, [], 0)
+    assert scores.shape == test.shape
+    assert chosen == ("defaults", "defaults")
+
+
 def test_what_is_done_is_not_done_again(tmp_path, quick, monkeypatch):
     record = tmp_path / "outcomes.jsonl"
     options = {"record": record, "repetitions": 1, "jobs": 1, "backend": "sequential"}
