@@ -98,9 +98,10 @@ file of that layout).
   (musk2). No bag of a test part reaches anything that is learnt, standardised or chosen for its fold.
 - Networks: embedding, pooling, one linear layer, as `HopfieldBagClassifier` has them by default, with another pooling
   for the rivals; the mean of {defaults["n_estimators"]} networks. {settings}.
-- One setting for all networks and sets, as differences between settings are smaller than what a choice on nine tenths of
-  so few bags can tell: choosing between embeddings of 64 and 128 by two inner folds was tried first, and was a toss-up.
-  γ and C of the support vector machine are chosen from a grid of 3 x 3 by the mean AUC over {INNER} inner folds.
+- One setting for all networks and sets, as differences between settings are smaller than what a choice on nine tenths
+  of so few bags can tell: choosing between embeddings of 64 and 128 by two inner folds was tried first, and was a
+  toss-up. γ and C of the support vector machine are chosen from a grid of 3 x 3 by the mean AUC over {INNER} inner
+  folds.
 - That setting, the default of the classifier, was settled on other random partitions of tiger, fox and elephant, with
   Hopfield pooling. So those three sets have been seen in development; musk1 and musk2 have not.
 
