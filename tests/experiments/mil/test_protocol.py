@@ -108,6 +108,14 @@ def test_backends_that_are_not_there(name, text, tmp_path, quick):
         mil.run(["a"], record=tmp_path / "outcomes.jsonl", backend=name)
 
 
+def test_the_table_says_what_is_not_done_yet(tmp_path):
+    def outcome(name, repetition):
+        return mil.protocol.Outcome(name, "Mean pooling", repetition, (0.5,) * 10, ("x",) * 10, 1.0, 0)
+
+    table = mil.write([outcome("fox", 0), outcome("fox", 1), outcome("tiger", 0)], tmp_path, command="the command")
+    assert "| 50.00 ± 0.00 (1 of 2 repetitions) | 50.00 ± 0.00 |" in table
+
+
 def test_the_page_and_the_summary(tmp_path):
     outcomes = [
         mil.protocol.Outcome("fox", "HopfieldBagClassifier", r, (0.5 + 0.1 * r,) * 10, ("x",) * 10, 1.0, 0)

@@ -41,19 +41,23 @@ def write(outcomes: Sequence[Outcome], folder: Path, *, command: str) -> str:
     """Write summary.json and README.md into a folder; the table is also returned."""
     found = summary(outcomes)
     (folder / "summary.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    table = _table(found)
+    table = _table(found, outcomes)
     (folder / "README.md").write_text(_page(outcomes, table, command), encoding="utf-8")
     return table
 
 
-def _table(found: dict[str, dict[str, dict[str, float]]]) -> str:
+def _table(found: dict[str, dict[str, dict[str, float]]], outcomes: Sequence[Outcome]) -> str:
     names = list(found)
+    done = Counter((outcome.data, outcome.method) for outcome in outcomes)
+    all_ = max(done.values())
     lines = ["| method | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for method in METHODS:
         if not any(method in found[name] for name in names):
             continue
         cells = [
-            f"{100 * cell['auc']:.2f} ± {100 * cell['std']:.2f}" if (cell := found[name].get(method)) else ""
+            f"{100 * cell['auc']:.2f} ± {100 * cell['std']:.2f}{_so_far(done[name, method], all_)}"
+            if (cell := found[name].get(method))
+            else ""
             for name in names
         ]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
@@ -65,6 +69,10 @@ def _table(found: dict[str, dict[str, dict[str, float]]]) -> str:
         if any(cells):
             lines.append(f"| *{method} (printed)* | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _so_far(done: int, most: int) -> str:
+    return "" if done == most else f" ({done} of {most} repetitions)"
 
 
 def _page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
