@@ -75,5 +75,5 @@ def scores(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
         axis.set_yticks(range(len(methods)), methods, fontsize=style.SMALL)
         axis.set_ylim(len(methods) - 0.5, -0.5)
         style.label(axis, "", "", name)
-    style.label(axes[-1, 0], "ROC AUC in percent, mean and standard deviation over repetitions")
+    style.label(axes[-1, 0], "ROC AUC in percent")
     return figure
