@@ -217,7 +217,6 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
                 f"labels must be of at least two classes, got one class only: {self.classes_.tolist()}; "
                 "a classifier learns from examples of each"
             )
-        self._shape = tuple(bags.instances.shape[1:])
         return bags, torch.from_numpy(targets.astype(np.int64))
 
     def _weights(self, targets: Tensor, sample_weight: Any, training: Tensor | None = None) -> Tensor:
@@ -258,11 +257,10 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         device = self._device
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         with seeded(seed, device) as generator, progress_bar(shown=self.verbose) as progress:
-            segments = bags.segments().cpu()
             networks = []
             for row in weights:
-                instances = bags.instances[(row > 0)[segments].to(bags.device)].cpu()
-                networks += [self._network(instances).to(device) for _ in range(self.n_estimators)]
+                scale = self._scale(bags, row > 0)
+                networks += [self._network(scale).to(device) for _ in range(self.n_estimators)]
             stack = Stack(networks)
             weights = weights.repeat_interleave(self.n_estimators, 0)  # (M, B)
             held = self._held_out(targets, weights, seed) if self.early_stopping else None
@@ -300,18 +298,24 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             )
         return stack
 
-    def _network(self, instances: Tensor | None = None) -> BagNetwork:
-        """One network, its standardisation taken from training instances."""
-        embedding, size = self._embedding()
-        if instances is not None and len(embedding) and isinstance(embedding[0], Standardize):
-            embedding[0].fit(instances)
+    def _scale(self, bags: Bags, training: Tensor) -> Standardize | None:
+        """The standardisation by the instances of training bags (B,); None where instances are not standardised."""
+        rows_of_numbers = len(self._shape) == 1 and self._dtype == torch.float32
+        if not (self.standardize and rows_of_numbers) or callable(self.embedding) or self.embedding == "sequences":
+            return None
+        rows = training[bags.segments().cpu()].to(bags.device)
+        return Standardize(bags.instances.shape[1]).fit(bags.instances[rows].cpu())
+
+    def _network(self, scale: Standardize | None = None) -> BagNetwork:
+        """One network with a copy of this standardisation, where instances are standardised."""
+        embedding, size = self._embedding(scale)
         key = dense([size, *self.key], self.dropout) if self.key else None
         pooling, pooled = self._pooling(size, int(self.key[-1]) if self.key else size)
         count = len(self.classes_) if len(self.classes_) > 2 else 1
         output = nn.Sequential(nn.Dropout(self.dropout), dense([pooled, *self.hidden, count], self.dropout, last=False))
         return BagNetwork(embedding, pooling, output, key, self.top_share)
 
-    def _embedding(self) -> tuple[nn.Sequential, int]:
+    def _embedding(self, scale: Standardize | None) -> tuple[nn.Sequential, int]:
         """What embeds instances, and the size of what comes out."""
         shape, given = self._shape, self.embedding
         if given == "sequences":
@@ -332,7 +336,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
                 f"layer sizes embed rows of numbers (total, d), got instances of shape {shape} of {self._dtype}; give "
                 'embedding="sequences" for encoded sequences, or a function from a shape to a module'
             )
-        first = [Standardize(shape[0])] if self.standardize else []
+        first = [Standardize(shape[0]) if scale is None else copy.deepcopy(scale)] if self.standardize else []
         sizes = [shape[0], *map(int, given)]
         return nn.Sequential(*first, *dense(sizes, self.dropout)), sizes[-1]
 

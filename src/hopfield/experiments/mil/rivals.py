@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from sklearn.svm import SVC
@@ -12,7 +14,7 @@ from hopfield.estimators.bags import HopfieldBagClassifier
 from hopfield.estimators.network import Standardize
 
 
-class _Pooling(nn.Module):
+class _Pooling(nn.Module, ABC):
     """Bags of embedded instances to one vector each, group by group."""
 
     def forward(self, bags: Bags, stored_mask: Tensor | None = None) -> Tensor:
@@ -28,9 +30,9 @@ class _Pooling(nn.Module):
             order.append(group.indices)
         return torch.cat(parts).index_select(0, torch.argsort(torch.cat(order)))
 
+    @abstractmethod
     def pool(self, rows: Tensor, mask: Tensor) -> Tensor:
         """(b, n, size) and the mask (b, n) of what takes part: (b, size)."""
-        raise NotImplementedError
 
 
 class MeanPooling(_Pooling):
