@@ -223,6 +223,24 @@ def test_other_instances():
     assert bags[:0].map(layer).instances.shape == (0, 5)
 
 
+@given(seed=seeds)
+def test_keeping_some_instances(seed):
+    g = generator(seed)
+    tensors, shape = some_list(g)
+    bags = of(tensors, shape)
+    mask = torch.rand(bags.total, generator=g) < (0.0, 0.5, 1.0)[integer(g, 0, 2)]
+    parts = mask.split([len(tensor) for tensor in tensors]) if tensors else []
+    expected = [tensor[part] for tensor, part in zip(tensors, parts, strict=True)]
+    same(bags.keep(mask), expected)
+    same(bags.keep(mask.numpy()), expected)
+    same(bags.keep(torch.zeros(bags.total).bool()), [tensor[:0] for tensor in tensors])
+    same(bags.keep(torch.ones(bags.total).bool()), tensors)
+
+
+def test_bags_that_lose_everything_stay():
+    same(three().keep(torch.tensor([False, False, True, False, False, True])), [X[:0], X[:0], three()[2][[0, 3]]])
+
+
 def test_moves():
     bags = three()
     double = bags.to(torch.float64)
@@ -269,6 +287,7 @@ def test_on_a_gpu():
     for one, other in zip(moved.to_padded(), bags.to_padded(), strict=True):
         assert torch.equal(one.cpu(), other)
     same(moved[[2, 0]].to("cpu"), [bags[2], bags[0]])
+    same(moved.keep(moved.segments() == 2).to("cpu"), [bags[0][:0], bags[1], bags[2]])
     same(Bags.from_groups(moved.instances, moved.segments()).to("cpu"), [bags[0], bags[2]])
     for one, other in zip(moved.groups(), bags.groups(), strict=True):
         assert torch.equal(one.instances.cpu(), other.instances)
@@ -410,6 +429,7 @@ def test_gradients_of_everything_else():
     mask = torch.tensor([[True, False, True], [False, False, True]])
     assert torch.autograd.gradcheck(lambda x: Bags(x, offsets).to_padded(4, fill=1.5)[0], instances)
     assert torch.autograd.gradcheck(lambda x: Bags(x, offsets)[[3, 0, 0]].instances, instances)
+    assert torch.autograd.gradcheck(lambda x: Bags(x, offsets).keep(torch.arange(6) % 4 != 2).instances, instances)
     assert torch.autograd.gradcheck(lambda x: Bags.from_padded(x.view(2, 3, 2), mask).instances, instances)
     assert torch.autograd.gradcheck(
         lambda x: tuple(group.instances for group in Bags(x, offsets).groups(waste=0, slack=1)), instances
@@ -517,6 +537,10 @@ X = torch.zeros(6, 3)
         (lambda: three().with_instances(X[1:]), r"as many as the old, \(6, \*shape\); got \(5, 3\)"),
         (lambda: three().map(lambda x: x.sum()), r"as many as the old, \(6, \*shape\); got \(\)"),
         (lambda: three().map(len), "instances must be a tensor .* got int"),
+        (lambda: three().keep([0.5] * 6), r"mask must be a tensor \(6,\) of bool, got list"),
+        (lambda: three().keep(torch.ones(6)), r"mask must be bool \(6,\), True .* got torch.float32 \(6,\)"),
+        (lambda: three().keep(torch.ones(5).bool()), r"mask must be bool \(6,\), True .* got torch.bool \(5,\)"),
+        (lambda: three().keep(torch.ones(6, 1).bool()), r"mask must be bool \(6,\), True .* got torch.bool \(6, 1\)"),
         (lambda: three().to_padded(3), "size must be an integer of at least 4, .* got 3"),
         (lambda: three().to_padded(4.0), "size must be an integer of at least 4, .* got 4.0"),
         (lambda: three().groups(-0.1), "waste must be a finite number of at least 0, got -0.1"),

@@ -12,6 +12,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hopfield.bags.collate import collate
@@ -291,6 +292,21 @@ class Bags:
                 f"the new instances must be as many as the old, ({self.total}, *shape); got {tuple(instances.shape)}"
             )
         return Bags(instances, self.offsets)
+
+    def keep(self, mask: Tensor) -> Bags:
+        """The same bags with only the instances where `mask`, bool (total,), is True.
+
+        Raises:
+            HopfieldError: a mask of another shape or dtype.
+        """
+        mask = as_tensor("mask", mask, f"({self.total},) of bool")
+        if mask.dtype != torch.bool or mask.shape != (self.total,):
+            raise HopfieldError(
+                f"mask must be bool ({self.total},), True for the instances to keep; "
+                f"got {mask.dtype} {tuple(mask.shape)}"
+            )
+        before = F.pad(mask.cumsum(0).cpu(), (1, 0))  # how many are kept before each instance
+        return Bags(self.instances[mask], before[self.offsets])
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Bags:
         """The same bags after a module or function of all instances at once, (total, *shape) to (total, *other)."""

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,6 +113,17 @@ def test_find_motif():
     assert find_motif(rows.numpy(), "ac?e").tolist() == [True, False, False, False, False]
     assert find_motif(rows, "ACDEFG").tolist() == [False] * 5
     assert find_motif(rows[:, :0], "A").tolist() == [False] * 5
+
+
+def test_find_motif_with_wildcards():
+    rows = encode(["ACDEF", "ACKEF", "KCKEF", "CDE"])
+    assert find_motif(rows, "ACDEF", wildcards=1).tolist() == [True, True, False, False]
+    assert find_motif(rows, "ACDEF", wildcards=2).tolist() == [True, True, True, False]
+    assert find_motif(rows, "A?DEF", wildcards=1).tolist() == [True, True, False, False]
+    assert not find_motif(torch.ones(1, 300, dtype=torch.uint8), "C" * 256).any()
+    for wildcards in (-1, 5, 1.5, None):
+        with pytest.raises(HopfieldError, match="wildcards must leave at least one letter"):
+            find_motif(rows, "ACDEF", wildcards=wildcards)
 
 
 def test_find_motif_piece_by_piece(monkeypatch):

@@ -68,10 +68,7 @@ def simulate_repertoires(
     for motif, code in zip(motifs, codes, strict=True):
         if not model.lengths[len(code) :].any():
             raise HopfieldError(f"the motif {motif!r} fits into no sequence of {model}; choose a shorter motif")
-        if not 0 <= wildcards < np.count_nonzero(code):
-            raise HopfieldError(
-                f"wildcards must leave at least one letter of the motif {motif!r}, got {wildcards}; choose fewer"
-            )
+        _check_wildcards(motif, code, wildcards)
     generator = np.random.default_rng(seed)
     labels = (np.arange(repertoires) < round(positive_share * repertoires)).astype(np.int64)
     generator.shuffle(labels)
@@ -100,26 +97,29 @@ def simulate_repertoires(
     )
 
 
-def find_motif(letters: Tensor | np.ndarray, motif: str) -> Tensor:
+def find_motif(letters: Tensor | np.ndarray, motif: str, *, wildcards: int = 0) -> Tensor:
     """Whether each sequence has a motif anywhere, bool (n,).
 
     Args:
         letters: codes of letters, uint8 (n, L), without the abundance level: `Repertoires.letters`, say.
         motif: letters of `ALPHABET`, or "?" for any one letter.
+        wildcards: how many letters of the motif may be others, wherever they are.
 
     Raises:
-        HopfieldError: another shape or dtype, or a motif that is empty, has unknown letters, or only "?".
+        HopfieldError: another shape or dtype, a motif that is empty, has unknown letters, or only "?", or wildcards
+            that leave no letter of the motif.
     """
     codes, wanted = as_codes("letters", letters), _codes_of(motif)
+    _check_wildcards(motif, wanted, wildcards)
     found = np.zeros(len(codes), bool)
     places = codes.shape[1] - len(wanted) + 1
     for start in range(0, len(codes) if places > 0 else 0, _ROWS):
         part = codes[start : start + _ROWS]
-        same = np.ones((len(part), places), bool)
-        for i, code in enumerate(wanted):
-            here = part[:, i : i + places]
-            same &= (here == code) if code else (here != 0)
-        found[start : start + _ROWS] = same.any(1)
+        inside = part[:, len(wanted) - 1 :] != 0
+        others = np.zeros((len(part), places), np.int16)
+        for i in np.flatnonzero(wanted):
+            others += part[:, i : i + places] != wanted[i]
+        found[start : start + _ROWS] = (inside & (others <= wildcards)).any(1)
     return torch.from_numpy(found)
 
 
@@ -136,6 +136,14 @@ def _check(repertoires: int, least: int, most: int, rate: float, jitter: int | N
         raise HopfieldError(f"jitter must be at least 0, or None for anywhere, got {jitter}")
     if not 0 <= positive_share <= 1:
         raise HopfieldError(f"positive_share must be 0 to 1, got {positive_share}")
+
+
+def _check_wildcards(motif: str, code: np.ndarray, wildcards: int) -> None:
+    if not isinstance(wildcards, int | np.integer) or not 0 <= wildcards < np.count_nonzero(code):
+        raise HopfieldError(
+            f"wildcards must leave at least one letter of the motif {motif!r}, and be an integer from 0; "
+            f"got {wildcards!r}"
+        )
 
 
 def _codes_of(motif: str) -> np.ndarray:
