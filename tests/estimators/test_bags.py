@@ -22,6 +22,7 @@ from torch import nn
 
 from hopfield.bags import Bags
 from hopfield.core.separation import NAMES
+from hopfield.datasets import simulate_repertoires
 from hopfield.errors import HopfieldError
 from hopfield.estimators import HopfieldBagClassifier, InstanceTransformer
 from hopfield.separation import Entmax, TopK
@@ -204,9 +205,13 @@ def test_cross_decision_learns_as_fit_does():
         (np.zeros((2, 19), dtype=bool), r"test must be bool \(folds, 20\)"),
         (np.zeros(20, dtype=bool), r"test must be bool \(folds, 20\)"),
         (np.zeros((2, 20)), r"test must be bool .*got torch.float64"),
+        ([], r"test must be bool \(folds, 20\)"),
+        (None, r"test must be bool \(folds, 20\)"),
+        ([[True], [True, False]], r"test must be bool \(folds, 20\)"),
+        (np.zeros((0, 20), dtype=bool), r"test must be bool \(folds, 20\)"),
         (some_labels()[None] == 1, "a training part lacks a class: stratify the folds"),
     ],
-    ids=["width", "dimensions", "type", "class"],
+    ids=["width", "dimensions", "type", "nothing", "None", "ragged", "no folds", "class"],
 )
 def test_folds_that_make_no_sense(test, message, bags):
     with pytest.raises(HopfieldError, match=message):
@@ -367,7 +372,7 @@ def test_early_stopping_keeps_the_best_epoch():
 def test_nothing_is_learnt_from_validation_bags(bags):
     labels, held = some_labels(), torch.arange(20) < 6
     changed = np.concatenate([1 - labels[:5], labels[5:]])
-    with mock.patch.object(HopfieldBagClassifier, "_held_out", return_value=held.expand(2, 20)):
+    with mock.patch("hopfield.estimators.bags.held_out", return_value=held.expand(2, 20)):
         one, other = (classifier(early_stopping=True, epochs=1).fit(bags, y) for y in (labels, changed))
     np.testing.assert_array_equal(one.decision_function(bags), other.decision_function(bags))
     assert not torch.equal(one.history_.validation[0], other.history_.validation[0])
@@ -441,8 +446,87 @@ def test_sequences_through_folds_of_bags():
     assert cross_val_score(model, rows, some_labels(8), cv=2, error_score="raise").shape == (2,)
     model.fit(rows, some_labels(8))
     np.testing.assert_array_equal(model.decision_function(list(rows)), model.decision_function(rows))
-    with pytest.raises(HopfieldError, match="learnt from"):
-        model.predict(Bags(rows.instances.long(), rows.offsets))
+    wider = Bags(torch.nn.functional.pad(rows.instances.long(), (0, 4)), rows.offsets)  # more padding, other integers
+    np.testing.assert_allclose(model.decision_function(wider), model.decision_function(rows), rtol=1e-5)
+    for value, text in ((25, "letters must be"), (-1, "letters must be")):
+        wrong = wider.instances.clone()
+        wrong[3, 2] = value
+        with pytest.raises(HopfieldError, match=text):
+            model.predict(Bags(wrong, rows.offsets))
+    wider.instances[0, 3] = 0
+    with pytest.raises(HopfieldError, match="a letter behind a 0"):
+        model.predict(wider)
+
+
+@pytest.mark.parametrize("n_estimators", [1, 2])
+def test_a_classifier_for_sequences(n_estimators, tmp_path):
+    data = simulate_repertoires(40, 200, motifs=("SFENW",), rate=0.05, seed=1)
+    model = HopfieldBagClassifier.for_sequences(random_state=0, n_estimators=n_estimators, epochs=6)
+    wanted = {"embedding": "sequences", "top_share": 0.1, "learning_rate": 0.003, "decay": 0.8}
+    wanted |= {"random_state": 0, "n_estimators": n_estimators, "epochs": 6}
+    assert clone(model).get_params() == model.get_params() == HopfieldBagClassifier(**wanted).get_params()
+    assert HopfieldBagClassifier.for_sequences().get_params()["epochs"] == 8
+    with pytest.raises(TypeError, match="depth"):
+        HopfieldBagClassifier.for_sequences(depth=2)
+    model.fit(data.bags[:30], data.labels[:30])
+    decisions = model.decision_function(data.bags)
+    assert roc_auc_score(data.labels[30:], decisions[30:]) > 0.9
+    weights = np.concatenate(model.instance_weights(data.bags))
+    implanted, of_positive = data.implanted.numpy(), data.labels[data.bags.segments()] == 1
+    assert weights[implanted].mean() > 5 * weights[of_positive & ~implanted].mean()
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(
+        HopfieldBagClassifier.load(tmp_path / "model").decision_function(data.bags), decisions
+    )
+
+
+def test_settings_after_the_fit_change_nothing_that_was_learnt(bags, tmp_path):
+    model = classifier(n_estimators=2).fit(bags, some_labels())
+    decisions, weights = model.decision_function(bags), model.instance_weights(bags)
+    model.set_params(beta=50.0, steps=3, n_estimators=4, standardize=False)
+    np.testing.assert_array_equal(model.decision_function(bags), decisions)
+    for one, other in zip(model.instance_weights(bags), weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    model.save(tmp_path / "model")
+    again = HopfieldBagClassifier.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.decision_function(bags), decisions)
+    assert again.get_params()["n_estimators"] == 2
+    assert again.standardize
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.9])
+def test_early_stopping_needs_every_class_in_both_parts(fraction):
+    rows = Bags.from_list([torch.randn(2, 3) for _ in range(20)])
+    model = classifier(early_stopping=True, validation_fraction=fraction)
+    with pytest.raises(HopfieldError, match="early_stopping leaves a class without bags"):
+        model.fit(rows, [1, 1] + 18 * [0])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"learning_rate": 1e6}, "training diverged"),
+        ({"class_weight": {0: 1e300}}, "single precision"),
+        ({"class_weight": {0: 1e-300}}, "single precision"),
+        ({"device": "nope"}, "device 'nope' cannot be used here"),
+        ({"device": "cuda:77"}, "device 'cuda:77' cannot be used here"),
+    ],
+)
+def test_what_gives_no_finite_numbers(options, text, bags):
+    with pytest.raises(HopfieldError, match=text):
+        classifier(**{"epochs": 60} | options).fit(bags, some_labels())
+
+
+def test_motifs_of_a_test_part_do_not_reach_its_fold():
+    data = simulate_repertoires(20, 30, motifs=("SFEN",), rate=0.2, seed=2)
+    test, labels = some_folds(), some_labels()
+    other = Bags.from_list([bag.flip(0)[: 10 + i] if test[0, i] else bag for i, bag in enumerate(data.bags)])
+    options = {"random_state": 0, "epochs": 1, "batch_size": 10**9, "dropout": 0.0, "bag_dropout": 0.0}
+    one, two = (
+        HopfieldBagClassifier.for_sequences(**options).cross_decision(bags, labels, test) for bags in (data.bags, other)
+    )
+    np.testing.assert_array_equal(one[0, ~test[0]], two[0, ~test[0]])
+    assert not np.allclose(one[1], two[1])
 
 
 class Image(nn.Module):

@@ -12,7 +12,7 @@ from hopfield.bags import Bags
 from hopfield.estimators.network import BagNetwork, Standardize, dense
 from hopfield.estimators.stack import Schedule, Stack, seeded, train
 from hopfield.nn.pooling import HopfieldPooling
-from tests.core.catalogue import generator, normal, yes
+from tests.core.catalogue import generator, normal
 
 CPU = torch.device("cpu")
 each_number = pytest.mark.parametrize("members", [1, 3])
@@ -34,8 +34,29 @@ def networks(members, **options):
     return made
 
 
+def network_like(one):
+    """The same parameters, with gradients through all instances."""
+    return BagNetwork(one.embedding, one.pooling, one.output, one.key, 1.0).train()
+
+
 def some_bags(seed=0, sizes=(3, 0, 5, 1, 2, 4)):
     return Bags(normal(generator(seed), sum(sizes), 3), [0, *torch.tensor(sizes).cumsum(0).tolist()])
+
+
+def sample(members, bags):
+    """Some instances of every bag, as many for each member."""
+    sizes = bags.sizes - bags.sizes // 3
+    rows = [
+        torch.cat([start + torch.randperm(n, generator=generator(i))[:k] for start, n, k in zip(*where, strict=True)])
+        for i in range(members)
+        for where in [(bags.offsets[:-1].tolist(), bags.sizes.tolist(), sizes.tolist())]
+    ]
+    return F.pad(sizes.cumsum(0), (1, 0)), torch.stack(rows)
+
+
+def part(bags, offsets, rows, member):
+    """What a member sees."""
+    return bags if rows is None else Bags(bags.instances[rows[member]], offsets)
 
 
 def gradients(output, parameters):
@@ -53,14 +74,14 @@ def close(actual, expected, tolerance=1e-9):
 
 @each_number
 @pytest.mark.parametrize("key", [False, True], ids=["", "key"])
-@pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
-def test_a_stack_gives_what_each_network_gives(members, key, masked):
+@pytest.mark.parametrize("sampled", [False, True], ids=["", "sampled"])
+def test_a_stack_gives_what_each_network_gives(members, key, sampled):
     alone = networks(members, key=key)
     stack = Stack(copy.deepcopy(alone))
     bags, state = some_bags(), dict(alone[0].named_parameters())
-    keep = yes(generator(1), members, bags.total, chance=0.7) if masked else None
-    output = stack(bags, each=(keep,))
-    expected = torch.stack([one(bags, None if keep is None else keep[i]) for i, one in enumerate(alone)])
+    offsets, rows = sample(members, bags) if sampled else (None, None)
+    output = stack(bags, offsets, each=(rows,))
+    expected = torch.stack([one(part(bags, offsets, rows, i)) for i, one in enumerate(alone)])
     assert output.shape == (members, 6, 2)
     close(output, expected)
     weights = normal(generator(2), members, 6, 2)
@@ -69,33 +90,46 @@ def test_a_stack_gives_what_each_network_gives(members, key, masked):
         for name, grad in gradients(expected * weights, dict(one.named_parameters())).items():
             close(found[name].view(members, *grad.shape)[i], grad)
     with torch.no_grad():
-        close(stack(bags, each=(keep,)), output)
+        close(stack(bags, offsets, each=(rows,)), output)
 
 
 @each_number
 def test_through_the_heaviest_instances(members):
     alone = networks(members, share=0.1)
+    whole = [network_like(one) for one in alone]
     stack = Stack(copy.deepcopy(alone)).train()
     bags = some_bags(sizes=(300, 2, 0, 700))
-    keep = yes(generator(1), members, bags.total, chance=0.7)
-    expected = torch.stack([one.train()(bags, mask) for one, mask in zip(alone, keep, strict=True)])
-    close(stack(bags, each=(keep,)), expected)
-    whole = torch.stack([one.eval()(bags, mask) for one, mask in zip(alone, keep, strict=True)])
-    assert not torch.allclose(expected[:, 3], whole[:, 3])
-    close(expected[:, :3], whole[:, :3])  # small bags are used whole
+    expected = torch.stack([one.train()(bags) for one in alone])
+    close(stack(bags), expected)
+    close(expected, torch.stack([one.train()(bags) for one in whole]))  # no instance is left out of the output
+    offsets, rows = sample(members, bags)
+    some = torch.stack([one(part(bags, offsets, rows, i)) for i, one in enumerate(whole)])
+    close(stack(bags, offsets, each=(rows,)), some)
+    found = gradients(stack(bags), dict(zip(dict(alone[0].named_parameters()), stack.parameters, strict=True)))
+    for i, one in enumerate(alone):
+        for name, grad in gradients(expected, dict(one.named_parameters())).items():
+            close(found[name].view(members, *grad.shape)[i], grad)
 
 
-def test_the_heaviest_are_those_of_the_largest_weights():
-    one = network(share=0.5)
+@pytest.mark.parametrize("share", [0.5, 0.01])
+def test_gradients_go_through_those_of_the_largest_weights(share):
+    one = network(share=share)
     bags = some_bags(sizes=(600, 3))
-    part, keep = one._heaviest(bags, None)
-    assert keep is None
-    assert part.sizes.tolist() == [300, 3]
     weights = one._weights(bags).amax((1, 2))
-    close(part.instances[:300], bags.instances[weights[:600].topk(300).indices])
-    some = yes(generator(0), bags.total, chance=0.2)
-    part, keep = one._heaviest(bags, some)
-    assert int(keep.sum()) == int(some.sum())
+    chosen = torch.cat([weights[:600].topk(max(256, round(share * 600))).indices, torch.arange(600, 603)])
+    assert set(chosen.tolist()) != set(range(603))
+    with torch.no_grad():
+        rows = one.embedding(bags.instances)
+    partly = rows.index_copy(0, chosen, one.embedding(bags.instances[chosen]))
+    expected = one.output(one.pooling(bags.with_instances(partly)).flatten(1))
+    output = one.train()(bags)
+    close(output, expected)
+    parameters = dict(one.named_parameters())
+    wanted = gradients(expected, parameters)
+    for name, grad in gradients(output, parameters).items():
+        close(grad, wanted[name])
+    whole = gradients(network_like(one)(bags), parameters)["embedding.1.weight"]
+    assert not torch.allclose(wanted["embedding.1.weight"], whole)
 
 
 @each_number

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call, stack_module_state, vmap
 
+from hopfield.datasets.repertoires import ALPHABET, find_motif
 from hopfield.errors import HopfieldError
 from hopfield.nn import sequences as module
 from hopfield.nn.sequences import SequenceEmbedding
@@ -24,13 +25,14 @@ def textbook(layer, rows):
     for row in rows.tolist():
         letters = [letter for letter in row[1:] if letter]
         n, K = len(letters), layer.kernel
-        inputs = layer.bias.new_zeros(max(n, K), layer.letters + 3)  # one-hot, then three features of the place
+        before = K // 2
+        inputs = layer.bias.new_zeros(n + K, layer.letters + 3)  # one-hot, then three features of the place
         for p, letter in enumerate(letters):
-            inputs[p, letter - 1] = 1
+            inputs[before + p, letter - 1] = 1
             t = p / max(n - 1, 1)
-            inputs[p, -3:] = inputs.new_tensor([max(0, 1 - 2 * t), 1 - abs(2 * t - 1), max(0, 2 * t - 1)])
+            inputs[before + p, -3:] = inputs.new_tensor([max(0, 1 - 2 * t), 1 - abs(2 * t - 1), max(0, 2 * t - 1)])
         table = torch.cat([layer.weight, layer.position], 1)  # (kernel, letters + 3, features)
-        windows = [torch.einsum("kl,klc->c", inputs[p : p + K], table) for p in range(len(inputs) - K + 1)]
+        windows = [torch.einsum("kl,klc->c", inputs[p : p + K], table) for p in range(max(n, 1))]
         z = torch.stack(windows).max(0).values + layer.bias
         outputs.append(F.selu(z if layer.level is None else z + row[0] / 16 * layer.level))
     return torch.stack(outputs) if outputs else layer.bias.new_zeros(0, layer.output_size)
@@ -160,6 +162,100 @@ def test_half_precision_is_near():
     rows = some_rows(g, 20, 12, 9)
     close(copy.deepcopy(layer).float()(rows).double(), layer(rows), 1e-4)
     close(copy.deepcopy(layer).bfloat16()(rows).double(), layer(rows), 0.2)
+
+
+# -------------------------------------------------------------------------------------------------- started from motifs
+
+
+def some_motif(g, longest, letters):
+    """Codes of a motif of 1 to `longest` places, gaps only inside."""
+    motif = torch.randint(1, letters + 1, (integer(g, 1, longest),), generator=g)
+    motif[1:-1].masked_fill_(torch.rand(max(0, len(motif) - 2), generator=g) < 0.4, 0)
+    return tuple(motif.tolist())
+
+
+def name_of(motif):
+    return "".join(("?" + ALPHABET)[code] for code in motif)
+
+
+@pytest.mark.parametrize("kernel", range(1, 10))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@examples(5)
+def test_a_started_feature_is_positive_where_a_sequence_has_the_whole_motif(seed, kernel, dtype):
+    g = generator(seed)
+    layer = some_layer(g, kernel=kernel, letters=20).to(dtype)
+    motifs = [some_motif(g, kernel, 3) for _ in range(layer.output_size)]  # few letters, so that many have them
+    motifs[0] = tuple(torch.randint(1, 4, (kernel,), generator=g).tolist())  # as long as the window
+    layer.start_from(motifs)
+    rows = some_rows(g, 3, 12, 40).to(torch.uint8)
+    rows[0, 1 : 1 + kernel] = torch.tensor(motifs[0])  # at the beginning
+    found = layer(rows) > 0
+    for own, motif in zip(found.T, motifs, strict=True):
+        assert torch.equal(own, find_motif(rows[:, 1:], name_of(motif)))
+    assert torch.equal(stacked([layer, layer], rows)[0][1] > 0, found)
+
+
+@pytest.mark.parametrize("kernel", range(1, 10))
+def test_a_motif_may_lie_anywhere_in_a_sequence(kernel):
+    g = generator(8)
+    for size in range(1, kernel + 1):
+        motif = torch.randint(1, 5, (size,), generator=g)
+        motif[1:-1:2] = 0
+        layer = some_layer(g, kernel=kernel, letters=20)
+        layer.start_from([motif.tolist()])
+        for length in range(size, size + 4):
+            places = length - size + 1
+            rows = torch.full((places, 1 + 14), 7)
+            rows[:, 1 + length :] = 0  # padding
+            for place, row in enumerate(rows):
+                row[1 + place : 1 + place + size] = motif.masked_fill(motif == 0, 9)
+            assert (layer(rows)[:, 0] > 0).all()
+            for letter in motif.nonzero().flatten().tolist():  # one letter is another
+                other = rows.clone()
+                other[torch.arange(places), torch.arange(places) + 1 + letter] = 8
+                assert (layer(other)[:, 0] < 0).all()
+        rows[:, size:] = 0  # too short for the motif
+        assert (layer(rows)[:, 0] < 0).all()
+
+
+def test_what_is_left_over_and_what_places_and_counts_are():
+    layer = unlike(SequenceEmbedding(4, kernel=5, letters=6), generator(9))
+    before = copy.deepcopy(layer.state_dict())
+    layer.start_from([(1, 0, 2), (3, 4)], strength=3.0)
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value[..., 2:], before[name][..., 2:])
+    assert not layer.position[..., :2].any()
+    assert not layer.level[:2].any()
+    assert layer.bias[:2].tolist() == [-4.5, -4.5]
+    for feature, letters in enumerate([{(1, 0), (3, 1)}, {(2, 2), (3, 3)}]):
+        found = layer.weight[..., feature]
+        assert {tuple(where) for where in found.nonzero().tolist()} in [
+            {(place + shift, letter) for place, letter in letters} for shift in (-1, 0, 1)
+        ]
+        assert found.sum() == 6
+    assert all(parameter.requires_grad for parameter in layer.parameters())
+    changed = copy.deepcopy(layer)
+    changed.start_from([])
+    assert all(map(torch.equal, changed.state_dict().values(), layer.state_dict().values()))
+
+
+def test_strength_is_the_scale_of_a_started_feature():
+    rows = torch.tensor([[9, 5, 1, 2, 3, 5], [9, 5, 1, 2, 4, 5], [9, 0, 0, 0, 0, 0]])
+    for strength in (1.0, 2.0, 8.0):
+        layer = SequenceEmbedding(1, kernel=4, letters=5)
+        layer.start_from([(1, 2, 3)], strength)
+        close(layer(rows), F.selu(torch.tensor([[0.5], [-0.5], [-2.5]]) * strength), 1e-5)
+
+
+@pytest.mark.parametrize("motif", [(), (0,), (0, 0), (1, 1, 1, 1), (1, 0, 0, 1), (5,), (1, -1)], ids=str)
+def test_motifs_that_make_no_sense(motif):
+    layer = SequenceEmbedding(2, kernel=3, letters=4)
+    before = copy.deepcopy(layer.state_dict())
+    with pytest.raises(HopfieldError, match=r"a motif must be at most 3 codes from 0 \(any letter\) to 4, .*; got \["):
+        layer.start_from([(1, 2), motif])
+    with pytest.raises(HopfieldError, match="there are 2 features, one for each motif; got 3 motifs"):
+        layer.start_from([(1,), (2,), (3,)])
+    assert all(map(torch.equal, layer.state_dict().values(), before.values()))
 
 
 # ---------------------------------------------------------------------------------------------------- files and errors

@@ -7,28 +7,37 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from os import PathLike
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import StratifiedShuffleSplit
-from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from hopfield.bags import Bags
 from hopfield.core.separation import Separation
 from hopfield.errors import HopfieldError
-from hopfield.estimators.inputs import as_bags, check_labels, is_table
-from hopfield.estimators.network import BagNetwork, Standardize, dense
-from hopfield.estimators.settings import Embedding, check_settings, is_number, of_json, to_json
+from hopfield.estimators.batches import held_out, pieces, sample, weighted_loss
+from hopfield.estimators.inputs import as_bags, bag_weights, check_labels, is_table
+from hopfield.estimators.motifs import Motif, enriched_motifs
+from hopfield.estimators.network import (
+    EVIDENCE,
+    BagNetwork,
+    Standardize,
+    attention_to_evidence,
+    dense,
+    evidence_of_motifs,
+)
+from hopfield.estimators.settings import Embedding, check_settings, of_json, to_json
 from hopfield.estimators.stack import History, Schedule, Stack, seeded, train
 from hopfield.files import Kind
 from hopfield.nn.pooling import HopfieldPooling
-from hopfield.nn.sequences import SequenceEmbedding
+from hopfield.nn.sequences import LETTERS, SequenceEmbedding, check_rows
 from hopfield.progress import progress_bar
+
+Start: TypeAlias = Standardize | list[Motif] | None
 
 FILE = Kind("hopfield.HopfieldBagClassifier", 1, "classifier", "HopfieldBagClassifier.save")
 
@@ -51,8 +60,10 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 
     Args:
         embedding: sizes of the layers (linear, ReLU, dropout) that embed an instance; () for none. "sequences": the
-            instances are encoded amino-acid sequences (`hopfield.nn.SequenceEmbedding`). Or a function from the shape
-            of an instance to a module that embeds (total, *shape) as (total, size).
+            instances are encoded amino-acid sequences (`hopfield.nn.SequenceEmbedding`), whose kernels begin with
+            motifs that differ between the classes; unless there is a `key`, pooling then has one head and no
+            projections; see `for_sequences`. Or a function from the shape of an instance to a module that embeds
+            (total, *shape) as (total, size).
         key: sizes of further layers between the embedding and what is compared with the states; () for none.
         heads: number of heads of the pooling.
         head_size: their size k.
@@ -64,9 +75,10 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         standardize: whether columns are standardised (by the training instances) and clipped at ±5. Not done to
             encoded sequences or other integers.
         dropout: of embedded instances and pooled bags.
-        bag_dropout: share of the instances of a bag that are left out, at random in every step; one is always left.
+        bag_dropout: share of the instances of a bag that are left out, drawn anew in every step; one is always left.
         top_share: share of the instances of a bag through which gradients pass, those with the largest weights; 1:
-            all. For bags of very many instances. Bags of up to 256 are used whole.
+            all. For bags of very many instances: all count in the output, but memory is needed for these only. Of a
+            bag at least 256.
         n_estimators: number of networks.
         epochs: passes over the training bags.
         batch_size: instances in a batch (at least one bag is); "auto": as many as 32 bags have on average, but
@@ -96,6 +108,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
     """
 
     _stack: Stack
+    _settings: dict[str, Any]
 
     def __init__(
         self,
@@ -154,6 +167,22 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         self.device = device
         self.verbose = verbose
 
+    @classmethod
+    def for_sequences(cls, **different: Any) -> Self:
+        """A classifier of repertoires, that is, of bags of very many encoded sequences (`load_repertoires`).
+
+        The kernels of `embedding="sequences"` begin with the motifs of four letters that tell the classes of the
+        training bags apart best, so a few epochs are enough. The gradient passes through the tenth
+        of the sequences with the largest weights.
+
+        Args:
+            different: parameters of the classifier, where they are not to be
+                n_estimators=1, epochs=8, learning_rate=0.003, decay=0.8, top_share=0.1.
+        """
+        settings: dict[str, Any] = {"embedding": "sequences", "n_estimators": 1, "top_share": 0.1}
+        settings |= {"epochs": 8, "learning_rate": 0.003, "decay": 0.8}
+        return cls(**settings | different)
+
     # -------------------------------------------------------------------------------------------------------- learning
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -170,7 +199,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         """
         fitted = copy.copy(self)  # bad input and an interrupt leave an earlier fit as it is
         bags, targets = fitted._begin(X, y)
-        weights = fitted._weights(targets, sample_weight)
+        weights = bag_weights(fitted.classes_, targets, fitted.class_weight, sample_weight)
+        fitted._settings = copy.deepcopy(fitted.get_params(deep=False))  # set_params does not change what was learnt
         fitted._stack = fitted._train(bags, targets, weights.unsqueeze(0))
         self.__dict__ = fitted.__dict__
         return self
@@ -180,7 +210,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 
         For every fold networks are trained as `fit` does on the bags outside its test part, and decide about all bags.
         Nothing of a test part reaches the networks of its fold: it has no weight in their loss and no share in their
-        standardisation. The estimator itself is not fitted.
+        standardisation or motifs. Only how many instances its bags have shapes the batches, which all folds have in
+        common. The estimator itself is not fitted.
 
         Args:
             X: bags.
@@ -193,12 +224,16 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         """
         other = copy.copy(self)  # with the same parameters: what was fitted stays as it is
         bags, targets = other._begin(X, y)
-        mask = torch.as_tensor(np.asarray(test))
-        if mask.dtype != torch.bool or mask.dim() != 2 or mask.shape[1] != len(bags):
+        try:
+            mask = torch.as_tensor(np.asarray(test))
+        except (TypeError, ValueError) as error:
+            raise HopfieldError(f"test must be bool (folds, {len(bags)}), True for test bags: {error}") from error
+        if not len(mask) or mask.dtype != torch.bool or mask.dim() != 2 or mask.shape[1] != len(bags):
             raise HopfieldError(
                 f"test must be bool (folds, {len(bags)}), True for test bags; got {mask.dtype} {tuple(mask.shape)}"
             )
-        weights = torch.stack([other._weights(targets, sample_weight, ~fold) for fold in mask])
+        given = (other.classes_, targets, other.class_weight, sample_weight)
+        weights = torch.stack([bag_weights(*given, ~fold) for fold in mask])
         stack = other._train(bags, targets, weights)
         logits = other._logits(stack, bags).unflatten(0, (len(mask), self.n_estimators)).mean(1)  # (F, B, C)
         return _decisions(logits).numpy()
@@ -219,65 +254,32 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             )
         return bags, torch.from_numpy(targets.astype(np.int64))
 
-    def _weights(self, targets: Tensor, sample_weight: Any, training: Tensor | None = None) -> Tensor:
-        """The weight of each bag, (B,): its own times that of its class; 0 outside the training part."""
-        if sample_weight is None:
-            own = torch.ones(len(targets))
-        else:
-            own = torch.as_tensor(np.array(sample_weight, dtype=np.float32))
-            if own.shape != targets.shape or not bool((own.isfinite() & (own >= 0)).all()):
-                raise HopfieldError(
-                    f"sample_weight must be one finite number of at least 0 per bag, ({len(targets)},); "
-                    f"got shape {tuple(own.shape)}"
-                )
-            lacking = [name for i, name in enumerate(self.classes_.tolist()) if not own[targets == i].any()]
-            if lacking:
-                raise HopfieldError(
-                    f"sample_weight is zero for all bags of {', '.join(map(repr, lacking))}: a bag of weight zero is "
-                    "left out, and a classifier learns from examples of each class"
-                )
-        training = own > 0 if training is None else training & (own > 0)
-        classes = np.arange(len(self.classes_))
-        weight = self.class_weight
-        if isinstance(weight, dict):
-            unknown = set(weight) - set(self.classes_.tolist())
-            if unknown:
-                raise HopfieldError(f"class_weight has classes that no bag has: {sorted(map(str, unknown))}")
-            if not all(is_number(value) and 0 < value < math.inf for value in weight.values()):
-                raise HopfieldError(f"class_weight must be finite numbers above 0, got {weight!r}")
-            weight = {i: weight.get(name, 1.0) for i, name in enumerate(self.classes_.tolist())}
-        present = targets[training].numpy()
-        if len(np.unique(present)) < len(classes):
-            raise HopfieldError("a training part lacks a class: stratify the folds, or use fewer of them")
-        of_class = torch.from_numpy(compute_class_weight(weight, classes=classes, y=present)).float()
-        return own * of_class[targets] * training
-
     def _train(self, bags: Bags, targets: Tensor, weights: Tensor) -> Stack:
         """Networks for every row of weights (F, B), `n_estimators` each, trained at once."""
         device = self._device
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         with seeded(seed, device) as generator, progress_bar(shown=self.verbose) as progress:
-            networks = []
-            for row in weights:
-                scale = self._scale(bags, row > 0)
-                networks += [self._network(scale).to(device) for _ in range(self.n_estimators)]
-            stack = Stack(networks)
-            weights = weights.repeat_interleave(self.n_estimators, 0)  # (M, B)
-            held = self._held_out(targets, weights, seed) if self.early_stopping else None
-            learnt = weights if held is None else weights * ~held
+            members = weights.repeat_interleave(self.n_estimators, 0)  # (M, B)
+            held = held_out(targets, members, self.validation_fraction, seed) if self.early_stopping else None
+            learnt = members if held is None else members * ~held
+            starts = self._starts(bags, targets, (weights if held is None else learnt) > 0)
+            times = 1 if held is not None else self.n_estimators
+            stack = Stack([self._network(start).to(device) for start in starts for _ in range(times)])
             targets = targets.to(device)
 
-            def losses(which: Tensor, keep: Tensor | None, batch: Bags, weight: Tensor) -> tuple[Tensor, Tensor]:
+            def losses(which: Tensor, logits: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
                 weight = weight[:, which].to(device)
-                return self._loss(stack(batch, each=(keep,)), targets[which.to(device)], weight), weight.sum(1)
+                return weighted_loss(logits, targets[which.to(device)], weight), weight.sum(1)
 
             def loss(which: Tensor) -> tuple[Tensor, Tensor]:
                 batch = bags[which].to(device)
-                return losses(which, self._kept(batch, stack.members), batch, learnt)
+                offsets, rows = sample(batch, stack.members, self.bag_dropout)
+                return losses(which, stack(batch, offsets, each=(rows,)), learnt)
 
             def validate() -> Tensor:
                 assert held is not None
-                parts = [losses(which, None, bags[which].to(device), weights * held) for which in _pieces(bags, _MOST)]
+                each = pieces(bags, _MOST // stack.members)
+                parts = [losses(which, stack(bags[which].to(device)), members * held) for which in each]
                 total, weight = (torch.stack(part).sum(0) for part in zip(*parts, strict=True))
                 return total / weight
 
@@ -298,29 +300,34 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             )
         return stack
 
-    def _scale(self, bags: Bags, training: Tensor) -> Standardize | None:
-        """The standardisation by the instances of training bags (B,); None where instances are not standardised."""
+    def _starts(self, bags: Bags, targets: Tensor, training: Tensor) -> Sequence[Start]:
+        """What is taken from each training part (F, B) before learning: a standardisation, motifs, or nothing."""
+        if self.embedding == "sequences":
+            return enriched_motifs(bags, targets, training, SequenceEmbedding().output_size)
         rows_of_numbers = len(self._shape) == 1 and self._dtype == torch.float32
-        if not (self.standardize and rows_of_numbers) or callable(self.embedding) or self.embedding == "sequences":
-            return None
-        rows = training[bags.segments().cpu()].to(bags.device)
-        return Standardize(bags.instances.shape[1]).fit(bags.instances[rows].cpu())
+        if not (self.standardize and rows_of_numbers) or callable(self.embedding):
+            return [None] * len(training)
+        segments = bags.segments()
+        parts = (bags.instances[row.to(bags.device)[segments]].cpu() for row in training)
+        return [Standardize(bags.instances.shape[1]).fit(part) for part in parts]
 
-    def _network(self, scale: Standardize | None = None) -> BagNetwork:
-        """One network with a copy of this standardisation, where instances are standardised."""
-        embedding, size = self._embedding(scale)
+    def _network(self, start: Start = None) -> BagNetwork:
+        """One network with a copy of what was taken from its training part."""
+        embedding, size = self._embedding(start)
         key = dense([size, *self.key], self.dropout) if self.key else None
         pooling, pooled = self._pooling(size, int(self.key[-1]) if self.key else size)
         count = len(self.classes_) if len(self.classes_) > 2 else 1
         output = nn.Sequential(nn.Dropout(self.dropout), dense([pooled, *self.hidden, count], self.dropout, last=False))
         return BagNetwork(embedding, pooling, output, key, self.top_share)
 
-    def _embedding(self, scale: Standardize | None) -> tuple[nn.Sequential, int]:
+    def _embedding(self, start: Start) -> tuple[nn.Sequential, int]:
         """What embeds instances, and the size of what comes out."""
         shape, given = self._shape, self.embedding
         if given == "sequences":
             sequences = SequenceEmbedding()
-            return nn.Sequential(sequences, nn.Dropout(self.dropout)), sequences.output_size
+            if isinstance(start, list):
+                sequences.start_from(start)
+            return nn.Sequential(sequences, *evidence_of_motifs(sequences.output_size)), EVIDENCE
         if callable(given):
             module = given(shape)
             with torch.no_grad():
@@ -336,12 +343,15 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
                 f"layer sizes embed rows of numbers (total, d), got instances of shape {shape} of {self._dtype}; give "
                 'embedding="sequences" for encoded sequences, or a function from a shape to a module'
             )
-        first = [Standardize(shape[0]) if scale is None else copy.deepcopy(scale)] if self.standardize else []
+        scale = copy.deepcopy(start) if isinstance(start, Standardize) else Standardize(shape[0])
+        first = [scale] if self.standardize else []
         sizes = [shape[0], *map(int, given)]
         return nn.Sequential(*first, *dense(sizes, self.dropout)), sizes[-1]
 
     def _pooling(self, size: int, key_size: int) -> tuple[nn.Module, int]:
         """What pools bags of embedded instances, and how many numbers it makes of a bag."""
+        if self.embedding == "sequences" and not self.key:
+            return attention_to_evidence(int(self.states), self.beta, self.separation, int(self.steps))
         pooling = HopfieldPooling(
             key_size,
             states=int(self.states),  # may be a number of numpy
@@ -355,48 +365,13 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         )
         return pooling, self.states * size
 
-    def _held_out(self, targets: Tensor, weights: Tensor, seed: int) -> Tensor:
-        """Validation bags of every member among those it would learn from, (M, B)."""
-        held = torch.zeros_like(weights, dtype=torch.bool)
-        for member, row in enumerate(weights > 0):
-            own = row.nonzero().squeeze(1)
-            split = StratifiedShuffleSplit(1, test_size=self.validation_fraction, random_state=(seed + member) % 2**31)
-            try:
-                _, chosen = next(split.split(own.numpy(), targets[own].numpy()))
-            except ValueError as error:
-                raise HopfieldError(
-                    f"early_stopping needs bags of every class in both parts, and there are only {len(own)} bags: "
-                    f"{error}; use more bags, another validation_fraction, or early_stopping=False"
-                ) from error
-            held[member, own[torch.from_numpy(chosen)]] = True
-        return held
-
     def _batches(self, bags: Bags, generator: torch.Generator) -> Iterator[Tensor]:
         """The bags of every batch of an epoch, (b,) each."""
         size = self.batch_size
         if isinstance(size, str):
             share = min(1 / _BATCHES, _BAGS / len(bags))  # of all instances
             size = min(_MOST, math.ceil(share * bags.total))
-        return _pieces(bags, int(size), torch.randperm(len(bags), generator=generator))
-
-    def _kept(self, bags: Bags, members: int) -> Tensor | None:
-        """Which instances every member sees, (M, total): some are dropped, but at least one of a bag is left."""
-        if not self.bag_dropout or not bags.total:
-            return None
-        draws = torch.rand(members, bags.total, device=bags.device)
-        segments = bags.segments().expand(members, -1)
-        best = draws.new_zeros(members, len(bags)).scatter_reduce_(1, segments, draws, "amax")
-        return (draws >= self.bag_dropout) | (draws == best.gather(1, segments))
-
-    def _loss(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Weighted sums of the losses of logits (M, B, C): (M,)."""
-        if logits.shape[-1] == 1:
-            wanted = targets.to(logits.dtype).expand(logits.shape[:-1])
-            losses = F.binary_cross_entropy_with_logits(logits.squeeze(-1), wanted, reduction="none")
-        else:
-            wide = targets.expand(logits.shape[:-1])
-            losses = F.cross_entropy(logits.flatten(0, 1), wide.flatten(), reduction="none").view(wide.shape)
-        return (losses * weights).sum(1)
+        return pieces(bags, int(size), torch.randperm(len(bags), generator=generator))
 
     # -------------------------------------------------------------------------------------------------------- deciding
 
@@ -431,8 +406,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         weights = torch.zeros(bags.total)
         with torch.no_grad():
             for network in self.networks_:
-                parts = [network.instance_weights(bags[which].to(self._device)).cpu() for which in _pieces(bags, _MOST)]
-                weights += torch.cat([*parts, weights[:0]]) / self.n_estimators
+                parts = [network.instance_weights(bags[which].to(self._device)).cpu() for which in pieces(bags, _MOST)]
+                weights += torch.cat([*parts, weights[:0]]) / self._stack.members
         return [part.numpy() for part in bags.with_instances(weights)]
 
     @property
@@ -443,14 +418,19 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def _device(self) -> torch.device:
-        return torch.device("cpu" if self.device is None else self.device)
+        try:
+            device = torch.device("cpu" if self.device is None else self.device)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises for names and missing devices
+            raise HopfieldError(f"device {self.device!r} cannot be used here: {error}") from error
+        return device
 
     def _logits(self, stack: Stack, bags: Bags) -> Tensor:
         """(M, B, C), on the CPU."""
         if not len(bags):
             raise HopfieldError("no bags to decide about: found array with 0 sample(s), at least 1 is required")
         with torch.no_grad():
-            parts = [stack(bags[which].to(self._device)).cpu() for which in _pieces(bags, _MOST // stack.members)]
+            parts = [stack(bags[which].to(self._device)).cpu() for which in pieces(bags, _MOST // stack.members)]
         return torch.cat(parts, 1)
 
     # ---------------------------------------------------------------------------------------------------------- checks
@@ -460,6 +440,9 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         table = is_table(X)
         given = validate_data(self, X, reset=reset, dtype=np.float32) if table else X
         bags = as_bags(given, integers=self._takes_integers(X))
+        sequences = isinstance(self.embedding, str)
+        if sequences:
+            check_rows(bags.instances, LETTERS)
         shape = tuple(bags.instances.shape[1:])
         if reset:
             if not len(bags):
@@ -470,6 +453,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
                 self.__dict__.pop("n_features_in_", None)
             if len(shape) == 1:
                 self.n_features_in_ = shape[0]
+        elif sequences:
+            pass  # padding means nothing, nor does the type of integers
         elif len(shape) == len(self._shape) == 1 and shape != self._shape:
             raise HopfieldError(
                 f"X has {shape[0]} features, but HopfieldBagClassifier is expecting {self._shape[0]} features as input"
@@ -507,7 +492,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "_stack")
         description = {
-            "settings": to_json(self.get_params(deep=False)),
+            "settings": to_json(self._settings),
             "classes": self.classes_.tolist(),
             "shape": self._shape,
             "dtype": str(self._dtype).removeprefix("torch."),
@@ -548,6 +533,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             if description["features"]:
                 model.feature_names_in_ = np.array(description["features"], dtype=object)
             check_settings(model)
+            model._settings = model.get_params(deep=False)
             with seeded(0, model._device):  # for what is overwritten at once
                 networks = [model._network().to(model._device) for _ in range(model.n_estimators)]
             model._stack = Stack(networks).train(False)
@@ -564,17 +550,3 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 def _decisions(logits: Tensor) -> Tensor:
     """(..., B, C) without the last axis where it is the one logit of two classes."""
     return logits.squeeze(-1) if logits.shape[-1] == 1 else logits
-
-
-def _pieces(bags: Bags, size: int, order: Tensor | None = None) -> Iterator[Tensor]:
-    """Bags in this order, in pieces of at most `size` instances or of one bag: (b,) each."""
-    order = torch.arange(len(bags)) if order is None else order
-    sizes = bags.sizes[order].clamp_min(1).tolist()  # many empty bags are work too
-    first = filled = 0
-    for i, count in enumerate(sizes):
-        if i > first and filled + count > size:
-            yield order[first:i]
-            first, filled = i, 0
-        filled += count
-    if first < len(sizes):
-        yield order[first:]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import compute_class_weight
 from torch import Tensor
 
 from hopfield.bags import Bags
 from hopfield.errors import HopfieldError
+from hopfield.estimators.settings import is_number
 
 _FORMS = (
     "bags must be hopfield.Bags, a list of arrays (n, d), a padded array (B, N, d) whose padding is NaN, or an array "
@@ -145,3 +148,47 @@ def check_labels(y: Any, count: int) -> np.ndarray:
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise HopfieldError(f"labels must be finite, but that of bag {np.isinf(labels).argmax()} is infinity")
     return labels
+
+
+def bag_weights(
+    classes: np.ndarray, targets: Tensor, class_weight: Any, sample_weight: Any, training: Tensor | None = None
+) -> Tensor:
+    """The weight of each bag, (B,): its own times that of its class; 0 outside the training part, bool (B,).
+
+    Raises:
+        HopfieldError: weights that make no sense, or leave nothing of a class.
+    """
+    if sample_weight is None:
+        own = torch.ones(len(targets))
+    else:
+        own = torch.as_tensor(np.array(sample_weight, dtype=np.float32))
+        if own.shape != targets.shape or not bool((own.isfinite() & (own >= 0)).all()):
+            raise HopfieldError(
+                f"sample_weight must be one finite number of at least 0 per bag, ({len(targets)},); "
+                f"got shape {tuple(own.shape)}"
+            )
+        lacking = [name for i, name in enumerate(classes.tolist()) if not own[targets == i].any()]
+        if lacking:
+            raise HopfieldError(
+                f"sample_weight is zero for all bags of {', '.join(map(repr, lacking))}: a bag of weight zero is "
+                "left out, and a classifier learns from examples of each class"
+            )
+    training = own > 0 if training is None else training & (own > 0)
+    weight = class_weight
+    if isinstance(weight, dict):
+        unknown = set(weight) - set(classes.tolist())
+        if unknown:
+            raise HopfieldError(f"class_weight has classes that no bag has: {sorted(map(str, unknown))}")
+        if not all(is_number(value) and 0 < value < math.inf for value in weight.values()):
+            raise HopfieldError(f"class_weight must be finite numbers above 0, got {weight!r}")
+        weight = {i: weight.get(name, 1.0) for i, name in enumerate(classes.tolist())}
+    present = targets[training].numpy()
+    if len(np.unique(present)) < len(classes):
+        raise HopfieldError("a training part lacks a class: stratify the folds, or use fewer of them")
+    of_class = torch.from_numpy(compute_class_weight(weight, classes=np.arange(len(classes)), y=present)).float()
+    weights = own * of_class[targets] * training
+    if not bool(weights.isfinite().all()) or not bool((weights[training] > 0).all()):
+        raise HopfieldError(
+            "class_weight and sample_weight are too large or too small: single precision cannot hold them"
+        )
+    return weights

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from hopfield.errors import HopfieldError
 from hopfield.progress import Progress
 
 
@@ -144,6 +145,9 @@ def train(
         schedule: how long and how fast.
         validate: the validation loss of each member, (M,). Each member keeps the parameters of its best epoch.
         progress: called after every epoch with a text, the number done and that of all.
+
+    Raises:
+        HopfieldError: parameters became infinite or NaN.
     """
     history = History(best=torch.full((stack.members,), schedule.epochs - 1))
     optimizer = torch.optim.AdamW(
@@ -180,6 +184,11 @@ def train(
             break
     if kept is not None:
         stack.load(kept)
+    if not all(bool(tensor.isfinite().all()) for tensor in stack.parameters):
+        raise HopfieldError(
+            "training diverged: parameters became infinite or NaN; use a smaller learning_rate, weight_decay or "
+            "weights, or standardise the instances"
+        )
     stack.train(False)
     return history
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,10 @@ from torch import Tensor, nn
 from hopfield.core.kernels.matmul import transformed
 from hopfield.errors import HopfieldError
 
-# sequences whose windows are held at once where no gradient is wanted
+LETTERS = 20
+"""The number of amino acids."""
+
+# sequences whose windows are held at once
 _PIECE = 1 << 13
 
 
@@ -21,7 +25,8 @@ class SequenceEmbedding(nn.Module):
     z_c = selu(max_p Σ_k (W[k, letter(p + k), c] + Σ_f U[k, f, c] t_f(p + k)) + a level u_c + b_c), the embedding of
     Widrich et al. 2020 (DeepRC), on which Ramsauer et al. 2021, appendix A.5.3, build. t_f are three features of the
     place of a letter in its sequence: near the beginning, the middle, the end, each from 0 to 1. `level` is log2 of how
-    often the sequence was counted. Windows lie inside the sequence (a shorter sequence is one window).
+    often the sequence was counted. Windows are centred on letters, so that a kernel sees the same motif wherever it is;
+    what of a window is outside the sequence counts for nothing.
 
     A row of the convolution is a sum of table entries, so the work is a lookup, not a product with one-hot vectors.
 
@@ -41,7 +46,7 @@ class SequenceEmbedding(nn.Module):
         torch.Size([200, 32])
     """
 
-    def __init__(self, features: int = 32, *, kernel: int = 9, letters: int = 20, counts: bool = True) -> None:
+    def __init__(self, features: int = 32, *, kernel: int = 9, letters: int = LETTERS, counts: bool = True) -> None:
         super().__init__()
         for name, value in (("features", features), ("kernel", kernel), ("letters", letters)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -69,50 +74,94 @@ class SequenceEmbedding(nn.Module):
         Raises:
             HopfieldError: rows of another form.
         """
-        if rows.dim() != 2 or rows.shape[1] < 2 or rows.is_floating_point():
-            raise HopfieldError(
-                "sequences must be integers (total, 1 + L): 16 log2(count), then letters, 0 for padding, as "
-                f"hopfield.datasets.load_repertoires encodes them; got shape {tuple(rows.shape)} of {rows.dtype}"
-            )
-        if rows.numel() and not torch.compiler.is_compiling() and not transformed():  # where values can be looked at
-            least, most = map(int, rows[:, 1:].aminmax())
-            if least < 0 or most > self.letters:
+        check_rows(rows, self.letters)
+        return self._embedded(rows)
+
+    @torch.no_grad()
+    def best_windows(self, rows: Tensor, feature: int) -> Tensor:
+        """The letters that a feature saw in the window that it chose, codes (total, kernel) of the dtype of `rows`.
+
+        Letters of many sequences in this form, one below the other, show what the feature is looking for.
+
+        Raises:
+            HopfieldError: rows of another form, a feature that is not there.
+        """
+        check_rows(rows, self.letters)
+        if not 0 <= feature < self.output_size:
+            raise HopfieldError(f"feature must be 0 to {self.output_size - 1}, got {feature}")
+        letters, lengths, table, places = self._prepared(rows)
+        own = table[..., feature : feature + 1], places[..., feature : feature + 1]
+        parts = zip(letters.split(_PIECE), lengths.split(_PIECE), strict=True)
+        which = torch.cat([self._scores(*part, *own).argmax(1) for part in parts])  # (total, 1)
+        windows = letters.gather(1, which + torch.arange(self.kernel, device=rows.device))
+        return windows.to(rows.dtype)
+
+    def start_from(self, motifs: Sequence[Sequence[int]], strength: float = 8.0) -> None:
+        """Let features begin as detectors of motifs: above 0 where a sequence has the whole motif, else below.
+
+        W[k, l, c] = strength at the letters l of motif c, which lies in the middle of the window, and 0 elsewhere;
+        b_c = -strength (m - 1/2) for m letters. Features that are left over stay as they are.
+
+        Args:
+            motifs: at most `features` of them, each the codes of at most `kernel` letters, 0 for any letter.
+            strength: what a letter counts.
+
+        Raises:
+            HopfieldError: more motifs than features, a motif longer than the window, without letters, or with others.
+        """
+        if len(motifs) > self.output_size:
+            raise HopfieldError(f"there are {self.output_size} features, one for each motif; got {len(motifs)} motifs")
+        for motif in motifs:
+            if len(motif) > self.kernel or not any(motif) or not all(0 <= code <= self.letters for code in motif):
                 raise HopfieldError(
-                    f"letters must be 1 … {self.letters}, and 0 for padding; got {least if least < 0 else most}"
+                    f"a motif must be at most {self.kernel} codes from 0 (any letter) to {self.letters}, with a letter "
+                    f"among them; got {list(motif)}"
                 )
-        if torch.is_grad_enabled() or len(rows) <= _PIECE:
-            return self._embedded(rows)
-        return torch.cat([self._embedded(piece) for piece in rows.split(_PIECE)])
+        with torch.no_grad():
+            for c, motif in enumerate(motifs):
+                first = (self.kernel - len(motif) + 1) // 2  # so that the middle of the window lies in the motif
+                self.weight[:, :, c] = 0
+                self.position[:, :, c] = 0
+                for place, code in enumerate(motif):
+                    if code:
+                        self.weight[first + place, code - 1, c] = strength
+                self.bias[c] = -strength * (sum(code > 0 for code in motif) - 0.5)
+                if self.level is not None:
+                    self.level[c] = 0
 
     def extra_repr(self) -> str:
         """Sizes."""
         return f"{self.output_size}, kernel={self.kernel}, letters={self.letters}"
 
-    def _embedded(self, rows: Tensor) -> Tensor:
+    def _prepared(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Padded letters, their number in each sequence, and what letters and places count."""
         letters = rows[:, 1:].int()
-        if letters.shape[1] < self.kernel:
-            letters = F.pad(letters, (0, self.kernel - letters.shape[1]))
+        windows = letters.shape[1]
         lengths = (letters > 0).sum(1, dtype=torch.int32)
-        windows = letters.shape[1] - self.kernel + 1
+        letters = F.pad(letters, (self.kernel // 2, (self.kernel - 1) // 2))
         table = F.pad(self.weight, (0, 0, 1, 0))  # (kernel, 1 + letters, features): padding counts for nothing
-        places = self._places(windows)  # (L + 1, windows, features)
-        with torch.no_grad():
-            scores = self._scores(letters, lengths, table, places)  # (total, windows, features)
-            best, which = scores.max(1)
-        if torch.is_grad_enabled():
-            best = self._at(which, letters, lengths, table, places)
+        return letters, lengths, table, self._places(windows)  # places (windows + 1, windows, features)
+
+    def _embedded(self, rows: Tensor) -> Tensor:
+        letters, lengths, table, places = self._prepared(rows)
+        pieces = zip(letters.split(_PIECE), lengths.split(_PIECE), strict=True)
+        best = torch.cat([self._best(*piece, table, places) for piece in pieces])  # (total, features)
         best = best + self.bias
         if self.level is not None:
             best = best + (rows[:, :1] / 16).to(self.level.dtype) * self.level
         return F.selu(best)
 
+    def _best(self, letters: Tensor, lengths: Tensor, table: Tensor, places: Tensor) -> Tensor:
+        """The score of the best window for each feature, (total, features)."""
+        with torch.no_grad():
+            best, which = self._scores(letters, lengths, table, places).max(1)
+        return self._at(which, letters, lengths, table, places) if torch.is_grad_enabled() else best
+
     def _scores(self, letters: Tensor, lengths: Tensor, table: Tensor, places: Tensor) -> Tensor:
         """What every window gives, (total, windows, features); -inf for windows beyond the end of the sequence."""
-        reach = places.shape[0] - self.kernel  # windows
-        inside = torch.arange(reach, device=letters.device) <= (
-            torch.arange(places.shape[0], device=letters.device) - self.kernel
-        ).unsqueeze(1)
-        inside[:, 0] = True
+        reach = places.shape[1]  # windows
+        inside = torch.ones(places.shape[:2], dtype=torch.bool, device=letters.device).tril(-1)  # centre < length
+        inside[0, 0] = True  # an empty sequence is one empty window
         places = places.masked_fill(~inside.unsqueeze(2), -math.inf)
         if transformed():  # embedding_bag has no rule for vmap
             onehot = F.one_hot(letters.long(), self.letters + 1).to(table.dtype)
@@ -128,12 +177,12 @@ class SequenceEmbedding(nn.Module):
         place = len(both) + lengths.unsqueeze(1) * reach + torch.arange(reach, device=letters.device, dtype=torch.int32)
         indices = torch.cat([found, place.unsqueeze(2)], 2)
         flat = F.embedding_bag(indices.flatten(0, 1), torch.cat([both, places.flatten(0, 1)]), mode="sum")
-        return flat.view(len(letters), reach, self.output_size)
+        return flat.view(len(letters), reach, table.shape[2])
 
     def _at(self, which: Tensor, letters: Tensor, lengths: Tensor, table: Tensor, places: Tensor) -> Tensor:
         """The scores of one window per feature, (total, features): all that a gradient of the maximum needs."""
-        features = torch.arange(self.output_size, device=letters.device)
-        rows = lengths.unsqueeze(1).long() * places.shape[1] + which  # (total, features)
+        features = torch.arange(self.output_size, device=letters.device, dtype=torch.int32)
+        rows = lengths.unsqueeze(1) * places.shape[1] + which.int()  # (total, features)
         total = places.flatten().index_select(0, (rows * self.output_size + features).flatten()).view_as(rows)
         flat = table.flatten()
         for k in range(self.kernel):
@@ -143,12 +192,32 @@ class SequenceEmbedding(nn.Module):
 
     def _places(self, windows: int) -> Tensor:
         """What the places of letters add to each window, for sequences of each length: (L + 1, windows, features)."""
-        longest = windows + self.kernel - 1
         wide = torch.promote_types(self.position.dtype, torch.float32)
-        place = torch.arange(longest, device=self.position.device, dtype=wide)
-        length = torch.arange(longest + 1, device=self.position.device).unsqueeze(1)
+        place = torch.arange(windows, device=self.position.device, dtype=wide)
+        length = torch.arange(windows + 1, device=self.position.device).unsqueeze(1)
         t = place / (length - 1).clamp_min(1)  # (L + 1, L), 0 for the first letter and 1 for the last
         features = torch.stack([(1 - 2 * t).clamp_min(0), 1 - (2 * t - 1).abs(), (2 * t - 1).clamp_min(0)], -1)
         features = features * (place < length).unsqueeze(-1)
+        features = F.pad(features, (0, 0, self.kernel // 2, (self.kernel - 1) // 2))
         spread = features.unfold(1, self.kernel, 1)  # (L + 1, windows, 3, kernel)
         return torch.einsum("lwfk,kfc->lwc", spread.to(self.position.dtype), self.position)
+
+
+def check_rows(rows: Tensor, letters: int) -> None:
+    """Refuse what are no encoded sequences: integers (total, 1 + L), letters 1 … `letters`, 0 for padding.
+
+    Raises:
+        HopfieldError: rows of another form, or other letters.
+    """
+    if rows.dim() != 2 or rows.shape[1] < 2 or rows.is_floating_point():
+        raise HopfieldError(
+            "sequences must be integers (total, 1 + L): 16 log2(count), then letters, 0 for padding, as "
+            f"hopfield.datasets.load_repertoires encodes them; got shape {tuple(rows.shape)} of {rows.dtype}"
+        )
+    if rows.numel() and not torch.compiler.is_compiling() and not transformed():  # where values can be looked at
+        codes = rows[:, 1:]
+        least, most = map(int, codes.aminmax())
+        if least < 0 or most > letters:
+            raise HopfieldError(f"letters must be 1 … {letters}, and 0 for padding; got {least if least < 0 else most}")
+        if bool(((codes[:, 1:] > 0) & (codes[:, :-1] == 0)).any()):
+            raise HopfieldError("sequences must have their padding 0 behind their letters, got a letter behind a 0")

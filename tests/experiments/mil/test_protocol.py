@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +9,6 @@ from hopfield import Bags, HopfieldError
 from hopfield.datasets import MILDataset
 from hopfield.experiments import mil
 from hopfield.experiments.mil import protocol
-
-QUICK = ({"embedding": (4,), "epochs": 3}, {"embedding": (6,), "epochs": 3})
 
 
 def some_data(name="made", bags=30, seed=0):
@@ -21,7 +20,8 @@ def some_data(name="made", bags=30, seed=0):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(protocol, "SPACE", QUICK)
+    networks = {name: partial(kind, embedding=(4,), epochs=3) for name, kind in protocol.NETWORKS.items()}
+    monkeypatch.setattr(protocol, "NETWORKS", networks)
     monkeypatch.setattr(protocol, "load_mil", lambda name, data_dir: some_data(name))
 
 
@@ -52,7 +52,6 @@ def test_validation_parts_lie_inside_the_training_part():
 def test_labels_and_instances_of_a_test_part_reach_nothing_of_its_fold(method, quick):
     data = some_data()
     test = protocol.folds_of(data, 0, 0)[:2]
-    inner = [protocol._inner(data.labels, fold, 0) for fold in test]
     labels = data.labels.copy()
     own = np.flatnonzero(test[0])
     labels[own] = 1 - labels[own]
@@ -62,21 +61,12 @@ def test_labels_and_instances_of_a_test_part_reach_nothing_of_its_fold(method, q
 
     def scores(data):
         if method in protocol.NETWORKS:
-            return protocol._networks(protocol.NETWORKS[method], data, test[:1], inner[:1], 0)
-        return protocol._kernel_machine(data, test[:1], inner[:1])
+            return protocol.NETWORKS[method](random_state=0).cross_decision(data.bags, data.labels, test[:1]), ()
+        return protocol._kernel_machine(data, test[:1], 0)
 
     (before, chosen), (after, chosen_after) = scores(data), scores(other)
     assert chosen == chosen_after
     np.testing.assert_array_equal(before[0][~test[0]], after[0][~test[0]])
-
-
-def test_without_candidates_nothing_is_chosen(monkeypatch):
-    monkeypatch.setattr(protocol, "SPACE", QUICK[:1])
-    data = some_data()
-    test = protocol.folds_of(data, 0, 0)[:2]
-    scores, chosen = protocol._networks(protocol.NETWORKS["Mean pooling"], data, test, [], 0)
-    assert scores.shape == test.shape
-    assert chosen == ("defaults", "defaults")
 
 
 def test_what_is_done_is_not_done_again(tmp_path, quick, monkeypatch):

@@ -22,14 +22,6 @@ def test_pooling_bags_is_pooling_each_alone(make):
 
 
 @pytest.mark.parametrize("make", POOLINGS)
-def test_a_masked_instance_is_a_deleted_one(make):
-    pooling, bags = make(), some_bags(4, 2, 6)
-    mask = torch.tensor([1, 0, 1, 1, 0, 1, 1, 1, 0, 0, 1, 1], dtype=torch.bool)
-    left = Bags.from_list([bag[kept] for bag, kept in zip(bags, mask.split(bags.sizes.tolist()), strict=True)])
-    torch.testing.assert_close(pooling(bags, stored_mask=mask), pooling(left))
-
-
-@pytest.mark.parametrize("make", POOLINGS)
 def test_stacked_poolings_are_each_alone(make):
     bags = some_bags(3, 5)
     poolings = [make() for _ in range(3)]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import product
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from hopfield.datasets import MILDataset, load_mil
-from hopfield.errors import HopfieldError
 from hopfield.estimators.bags import HopfieldBagClassifier
 from hopfield.experiments.mil.rivals import (
     BagKernelSVM,
@@ -24,6 +20,7 @@ from hopfield.experiments.mil.rivals import (
     MaxPoolingClassifier,
     MeanPoolingClassifier,
 )
+from hopfield.experiments.record import recorded, run_tasks
 from hopfield.progress import Progress
 
 NETWORKS = {
@@ -35,13 +32,12 @@ NETWORKS = {
 METHODS = (*NETWORKS, "SVM (set kernel)")
 SETS = ("tiger", "fox", "elephant", "musk1", "musk2")
 
-# what is chosen from inside each training part; the same for all networks. One good choice for all sets: differences
-# between candidates are smaller than what a choice on nine tenths of so few bags can tell
-SPACE: tuple[dict[str, Any], ...] = ({},)
+# what the kernel machine chooses from inside each training part
 COSTS, GAMMAS = (1.0, 10.0, 100.0), (0.1, 0.5, 2.0)
 INNER = 2  # folds inside a training part
 
 REPETITIONS = 5
+LARGE = {"musk2": 1}  # repetitions at most: one costs as much as ten of musk1
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def run(
         sets: names of the sets, see `hopfield.datasets.load_mil`.
         data_dir: the folder of the data.
         record: a file with one line of JSON per outcome.
-        repetitions: of the cross-validation.
+        repetitions: of the cross-validation; of musk2 one.
         jobs: how many processes work.
         backend: of joblib: "loky" on this machine, "dask" or "ray" on a cluster that exists.
         seed: of networks and of partitions that are not given.
@@ -95,83 +91,31 @@ def run(
     Raises:
         HopfieldError: missing data, an unknown backend or one that is not installed.
     """
-    from joblib import Parallel, delayed, parallel_config
-
     loaded = {name: load_mil(name, data_dir=data_dir) for name in sets}
-    done = [outcome for outcome in recorded(record) if outcome.seed == seed and outcome.data in loaded]
+    done = [outcome for outcome in recorded(record, Outcome) if outcome.seed == seed and outcome.data in loaded]
     have = {(outcome.data, outcome.method, outcome.repetition) for outcome in done}
-    wanted = [key for key in product(sets, range(repetitions), METHODS) if (key[0], key[2], key[1]) not in have]
-    if progress is not None:
-        progress("cross-validation", len(done), len(done) + len(wanted))
-    tasks = (delayed(evaluate)(loaded[name], method, repetition, seed) for name, repetition, method in wanted)
-    use_backend(backend)
-    with parallel_config(backend=backend, n_jobs=jobs), record.open("a", encoding="utf-8") as file:
-        for outcome in Parallel(return_as="generator_unordered", pre_dispatch="all")(tasks):
-            done.append(outcome)
-            file.write(json.dumps(asdict(outcome)) + "\n")
-            file.flush()
-            if progress is not None:
-                text = f"{outcome.data}, {outcome.method}"
-                progress(text, len(done), len(have) + len(wanted))
-    return done
+    keys = ((name, i, method) for name in sets for i in range(_repetitions(name, repetitions)) for method in METHODS)
+    wanted = [(name, i, method) for name, i, method in keys if (name, method, i) not in have]
+    tasks = [(evaluate, (loaded[name], method, repetition, seed)) for name, repetition, method in wanted]
+    return done + run_tasks(tasks, record, jobs=jobs, backend=backend, progress=progress, before=len(done))
 
 
-def use_backend(name: str) -> None:
-    """Make a backend of joblib known.
-
-    Raises:
-        HopfieldError: an unknown name, a missing library, no cluster.
-    """
-    try:
-        if name == "dask":
-            from distributed import Client
-
-            Client.current()
-        elif name == "ray":
-            from ray.util.joblib import register_ray
-
-            register_ray()
-        elif name not in {"loky", "threading", "sequential"}:
-            raise HopfieldError(f"backend must be loky, threading, sequential, dask or ray, got {name!r}")
-    except ImportError as error:
-        raise HopfieldError(f"the backend {name} needs a library that is not installed: {error}") from error
-    except ValueError as error:
-        if isinstance(error, HopfieldError):
-            raise
-        raise HopfieldError(
-            f"there is no dask cluster to send work to: {error}; start a distributed.Client in this process first"
-        ) from error
+def _repetitions(name: str, asked: int) -> int:
+    return min(asked, LARGE.get(name, asked))
 
 
-def recorded(path: Path) -> list[Outcome]:
-    """The outcomes in a file; none if there is no file. A last line that was cut off is left out."""
-    if not path.exists():
-        return []
-    found = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            content = json.loads(line)
-            found.append(Outcome(**{**content, "auc": tuple(content["auc"]), "chosen": tuple(content["chosen"])}))
-        except (ValueError, TypeError, KeyError) as error:
-            if number < len(lines):
-                raise HopfieldError(f"{path} line {number} is no outcome: {error}; remove the file") from error
-            path.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
-    return found
-
-
-def evaluate(data: MILDataset, method: str, repetition: int, seed: int) -> Outcome:
+def evaluate(data: MILDataset, method: str, repetition: int, seed: int) -> list[Outcome]:
     """One repetition of the cross-validation of one method."""
     torch.set_num_threads(1)  # processes share the cores
     begin = time.process_time()
     test = folds_of(data, repetition, seed)
-    inner = [_inner(data.labels, fold, seed) for fold in test]  # per fold (INNER, B)
     if method in NETWORKS:
-        scores, chosen = _networks(NETWORKS[method], data, test, inner, seed + repetition)
+        model = NETWORKS[method](random_state=seed + repetition)
+        scores, chosen = model.cross_decision(data.bags, data.labels, test), ("defaults",) * len(test)
     else:
-        scores, chosen = _kernel_machine(data, test, inner)
+        scores, chosen = _kernel_machine(data, test, seed)
     auc = tuple(float(roc_auc_score(data.labels[fold], row[fold])) for fold, row in zip(test, scores, strict=True))
-    return Outcome(data.name, method, repetition, auc, chosen, round(time.process_time() - begin, 1), seed)
+    return [Outcome(data.name, method, repetition, auc, chosen, round(time.process_time() - begin, 1), seed)]
 
 
 def folds_of(data: MILDataset, repetition: int, seed: int) -> np.ndarray:
@@ -196,56 +140,21 @@ def _stratified(labels: np.ndarray, among: np.ndarray, number: int, seed: int) -
     return parts
 
 
-def _best(labels: np.ndarray, inner: Sequence[np.ndarray], scores: np.ndarray) -> np.ndarray:
-    """For every fold the candidate with the largest mean AUC on its validation parts.
-
-    `scores` are (candidates, folds, INNER, B).
-    """
-    means = [
-        [
-            np.mean([roc_auc_score(labels[part], row[part]) for part, row in zip(parts, rows, strict=True)])
-            for parts, rows in zip(inner, candidate, strict=True)
-        ]
-        for candidate in scores
-    ]
-    best: np.ndarray = np.argmax(means, 0)
-    return best
-
-
-def _networks(
-    kind: type[HopfieldBagClassifier], data: MILDataset, test: np.ndarray, inner: Sequence[np.ndarray], seed: int
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Scores (folds, B), and the choice of every fold, for which one network per validation part is trained."""
-    if len(SPACE) == 1:
-        model = kind(**SPACE[0], random_state=seed)
-        return model.cross_decision(data.bags, data.labels, test), ("defaults",) * len(test)
-    away = np.concatenate([parts | fold for parts, fold in zip(inner, test, strict=True)])  # not learnt from
-    scores = np.stack(
-        [
-            kind(**candidate, n_estimators=1, random_state=seed).cross_decision(data.bags, data.labels, away)
-            for candidate in SPACE
-        ]
-    ).reshape(len(SPACE), len(test), INNER, -1)
-    best = _best(data.labels, inner, scores)
-    final = np.zeros(test.shape)
-    for i, candidate in enumerate(SPACE):
-        if (best == i).any():
-            model = kind(**candidate, random_state=seed)
-            final[best == i] = model.cross_decision(data.bags, data.labels, test[best == i])
-    return final, tuple(_text(SPACE[i]) for i in best)
-
-
-def _kernel_machine(
-    data: MILDataset, test: np.ndarray, inner: Sequence[np.ndarray]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Scores (folds, B), and the choice of every fold."""
+def _kernel_machine(data: MILDataset, test: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Scores (folds, B), and the γ and C of every fold: those of the largest mean AUC on its validation parts."""
     final, chosen = np.zeros(test.shape), []
-    for k, (fold, parts) in enumerate(zip(test, inner, strict=True)):
-        candidates = list(_candidates(data, fold, parts))
-        scores = np.stack([scores for *_, scores in candidates])[:, None]  # (candidates, 1, INNER, B)
-        gamma, cost, kernel, _ = candidates[int(_best(data.labels, [parts], scores)[0])]
+    for k, fold in enumerate(test):
+        parts = _inner(data.labels, fold, seed)
+        best, most = None, -1.0
+        for gamma, cost, kernel, scores in _candidates(data, fold, parts):
+            labelled = zip(parts, scores, strict=True)
+            auc = float(np.mean([roc_auc_score(data.labels[part], row[part]) for part, row in labelled]))
+            if auc > most:
+                best, most = (gamma, cost, kernel), auc
+        assert best is not None, "there are candidates"
+        gamma, cost, kernel = best
         final[k] = BagKernelSVM.decide(kernel, data.labels, ~fold, cost)
-        chosen.append(_text({"gamma": gamma, "C": cost}))
+        chosen.append(f"gamma {gamma}, C {cost}")
     return final, tuple(chosen)
 
 
@@ -259,7 +168,3 @@ def _candidates(
         for cost in COSTS:
             machines = [BagKernelSVM.decide(kernel, data.labels, ~(fold | part), cost) for part in parts]
             yield gamma, cost, kernel, np.stack(machines)
-
-
-def _text(choice: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in choice.items())

@@ -17,15 +17,11 @@ from hopfield.estimators.network import Standardize
 class _Pooling(nn.Module, ABC):
     """Bags of embedded instances to one vector each, group by group."""
 
-    def forward(self, bags: Bags, stored_mask: Tensor | None = None) -> Tensor:
+    def forward(self, bags: Bags) -> Tensor:
         """Pool bags of (total, size): (B, size)."""
         parts, order = [], []
         for group in bags.groups():
-            mask = group.mask
-            if stored_mask is not None:
-                kept = group.take(stored_mask)
-                mask = kept if mask is None else mask & kept
-            rows = group.instances  # (b, n, size)
+            rows, mask = group.instances, group.mask  # (b, n, size)
             parts.append(self.pool(rows, rows.new_ones(rows.shape[:2], dtype=torch.bool) if mask is None else mask))
             order.append(group.indices)
         return torch.cat(parts).index_select(0, torch.argsort(torch.cat(order)))
