@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,10 @@ def test_version(run):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["tour"], ["retrieve"], ["capacity"], ["reproduce"], ["reproduce", "retrieval"], ["reproduce", "mil"]],
+    [
+        *([], ["tour"], ["retrieve"], ["capacity"], ["reproduce"]),
+        *(["reproduce", name] for name in ("retrieval", "mil", "repertoires")),
+    ],
 )
 def test_help_has_examples(run, command):
     code, out, _ = run(*command, "--help")
@@ -264,7 +268,8 @@ def test_bad_capacity_is_refused(run, arguments, word):
 def test_reproduce_mil_writes_a_table_and_a_figure(run, shared, tmp_path, monkeypatch):
     from hopfield.experiments.mil import protocol
 
-    monkeypatch.setattr(protocol, "SPACE", ({"embedding": (4,), "epochs": 2}, {"embedding": (8,), "epochs": 2}))
+    networks = {name: partial(kind, embedding=(4,), epochs=2) for name, kind in protocol.NETWORKS.items()}
+    monkeypatch.setattr(protocol, "NETWORKS", networks)
     out = tmp_path / "mil"
     options = ["--sets", "musk1", "--repetitions", 1, "--jobs", 1, "--backend", "sequential"]
     code, printed, err = run("reproduce", "mil", "--data-dir", shared / "data", "--out", out, *options)
@@ -277,3 +282,28 @@ def test_reproduce_mil_writes_a_table_and_a_figure(run, shared, tmp_path, monkey
 
 def test_reproduce_mil_refuses_an_unknown_set(run, shared, tmp_path):
     refused(run("reproduce", "mil", "--data-dir", shared / "data", "--sets", "wolf", "--out", tmp_path), "fox", "wolf")
+
+
+def test_reproduce_repertoires_writes_a_table_and_figures(run, tmp_path, monkeypatch):
+    from hopfield.experiments import repertoires
+
+    costs = [repertoires.cost.Cost(1000 * n, share, n, n) for n in (1, 2) for share in (0.1, 1.0)]
+    monkeypatch.setattr(repertoires, "measure", lambda record, progress: costs)
+    options = ["--conditions", "10 %; 1 %", "--repertoires", 20, "--sequences", 150]
+    code, printed, err = run(
+        "reproduce", "repertoires", "--out", tmp_path, *options, "--jobs", 1, "--backend", "sequential"
+    )
+    assert code == 0, err
+    assert "| 10 % | 1.000 ± 0.000 |" in printed
+    for name in ("auc.png", "cost.png", "motif.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert list(summary) == ["10 %", "1 %"]
+    assert summary["10 %"]["HopfieldBagClassifier"].keys() == {"auc", "std", "precision", "chance"}
+    page = (tmp_path / "README.md").read_text()
+    assert '--conditions "10 %; 1 %" --repertoires 20 --sequences 150 --seed 0' in page
+    assert "CRWQMHY, 2 others" in page
+
+
+def test_reproduce_repertoires_refuses_an_unknown_condition(run, tmp_path):
+    refused(run("reproduce", "repertoires", "--conditions", "2 %", "--out", tmp_path), "2 %", "0.1 %")

@@ -22,6 +22,7 @@ FIGURES: dict[str, Callable[[], Any]] = {
     "spurious_states": lambda: plot.spurious_states(tiny().spurious, tiny().pictures["spurious"]),
     "one_step_error": lambda: plot.one_step_error(tiny().error),
     "trade": lambda: plot.trade(tiny().trade),
+    "logo": lambda: plot.logo(np.eye(20)[[1, 5, 7]] * 9 + 1, title="a motif"),
     "images": lambda: plot.images({"one": torch.rand(3, 4, 5), "two": torch.rand(3, 4, 5)}, titles=["a", "b", "c"]),
 }
 
@@ -127,3 +128,43 @@ def test_scores_of_sets():
 def test_wrong_bags_and_scores(call, text):
     with pytest.raises(HopfieldError, match=text):
         call()
+
+
+def test_a_logo_is_as_high_as_its_information() -> None:
+    counts = np.zeros((3, 20))
+    counts[0, 4] = 7  # certain: log2(20) bits
+    counts[1, [4, 9]] = 5  # two alike: 1 bit less
+    counts[2] = 3  # all alike: nothing
+    axis = plot.logo(counts).axes[0]
+    boxes = [patch.get_path().get_extents() for patch in axis.patches]
+    assert len(boxes) == 3
+    np.testing.assert_allclose(
+        [box.height for box in boxes], [np.log2(20), np.log2(10) / 2, np.log2(10) / 2], rtol=1e-6
+    )
+    np.testing.assert_allclose(max(box.y1 for box in boxes[1:]), np.log2(10), rtol=1e-6)
+    assert all(round(box.x0 + box.width / 2) == place for box, place in zip(boxes, (1, 2, 2), strict=True))
+    general = 19 * np.eye(20)[4] + 1
+    assert not plot.logo(general[None], background=general).axes[0].patches  # as frequent as in general
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: plot.logo(np.ones((3, 21))), "one column per amino acid"),
+        (lambda: plot.logo(-np.ones((3, 20))), "at least 0"),
+        (lambda: plot.logo(np.ones((0, 20))), "places"),
+        (lambda: plot.logo(np.ones((3, 20)), background=np.zeros(20)), "background must be 20 numbers above 0"),
+        (lambda: plot.cost({}), "measure some first"),
+    ],
+)
+def test_logos_and_costs_that_make_no_sense(make: Callable[[], Any], text: str) -> None:
+    with pytest.raises(HopfieldError, match=text):
+        make()
+
+
+def test_costs_are_lines_over_sizes() -> None:
+    figure = plot.cost({"one": [(2000, 2.0, 0.2), (1000, 1.0, 0.1)], "other": [(1000, 3.0, 0.5)]})
+    time, memory = figure.axes
+    assert [list(line.get_xdata()) for line in time.lines] == [[1, 2], [1]]
+    assert list(memory.lines[0].get_ydata()) == [0.1, 0.2]
+    assert plot.png(figure, dpi=40)

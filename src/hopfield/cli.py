@@ -36,7 +36,7 @@ Images = Annotated[
     str,
     typer.Option(help="`digits` (they ship inside scikit-learn), a folder of images, or a folder with MNIST's files."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 
 
 def _show_version(wanted: bool) -> None:  # the form that typer's callbacks have
@@ -139,6 +139,70 @@ def reproduce_mil(
     typer.echo(mil.write(outcomes, folder, command=command))
     report.write_bytes(folder / "auc.png", plot.png(plot.scores(mil.summary(outcomes))))
     typer.echo(f"\nThe table: {folder / 'README.md'}   The figure: {folder / 'auc.png'}")
+
+
+@reproduce.command("repertoires")
+def reproduce_repertoires(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/repertoires"),
+    conditions: Annotated[
+        str, typer.Option(help='What is implanted, names separated by semicolons: "1 %; 0.1 %". [default: all]')
+    ] = "",
+    repertoires: Annotated[int, typer.Option(help="Number of repertoires, half of them positive.", min=20)] = 200,
+    sequences: Annotated[int, typer.Option(help="Sequences of each.", min=100)] = 5000,
+    full: Annotated[
+        bool, typer.Option("--full", help="The paper's size, 5,000 repertoires of 300,000, ours only; needs a GPU.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="Where the classifier computes: cpu, cuda.")] = "cpu",
+    jobs: Jobs = 2,
+    backend: Backend = "loky",
+    seed: Seed = 0,
+) -> None:
+    """Immune repertoires with implanted motifs: Hopfield pooling against k-mer methods; a quarter of an hour.
+
+    It can be stopped and started again: what is done is in outcomes.jsonl.
+
+    For example:
+
+        hopfield reproduce repertoires
+
+        hopfield reproduce repertoires --conditions "1 %; 0.1 %" --repertoires 100 --sequences 2000 --out /tmp/few
+
+        hopfield reproduce repertoires --full --device cuda --conditions "0.1 %" --jobs 1
+    """
+    from hopfield import plot, report
+    from hopfield.experiments import repertoires as experiment
+
+    folder = _folder(out)
+    names = [name.strip() for name in conditions.split(";") if name.strip()] or list(experiment.CONDITIONS)
+    if full:
+        repertoires, sequences = 5000, 300_000
+    with progress_bar() as progress:
+        outcomes = experiment.run(
+            names,
+            record=folder / "outcomes.jsonl",
+            repertoires=repertoires,
+            sequences=sequences,
+            rivals=not full,
+            device=device,
+            jobs=jobs,
+            backend=backend,
+            seed=seed,
+            progress=progress,
+        )
+        costs = experiment.measure(folder / "cost.jsonl", progress=progress)
+    chosen = f' --conditions "{conditions}"' if conditions else ""
+    command = (
+        f"hopfield reproduce repertoires{chosen} --repertoires {repertoires} --sequences {sequences} --seed {seed}"
+    )
+    typer.echo(experiment.write(outcomes, costs, folder, command=command))
+    report.write_bytes(folder / "auc.png", plot.png(plot.scores(experiment.summary(outcomes))))
+    curves = {f"gradient through {share:.0%}": [c for c in costs if c.share == share] for share in (0.1, 1.0)}
+    points = {name: [(c.sequences, c.seconds, c.gigabytes) for c in own] for name, own in curves.items()}
+    report.write_bytes(folder / "cost.png", plot.png(plot.cost(points)))
+    with_motif = [o for o in outcomes if o.letters]
+    shown = min(with_motif, key=lambda o: (o.condition != "0.1 %", names.index(o.condition)))
+    report.write_bytes(folder / "motif.png", plot.png(plot.logo(shown.letters, title=f"{shown.condition} implanted")))
+    typer.echo(f"\nThe table: {folder / 'README.md'}   Figures: auc.png, cost.png, motif.png beside it")
 
 
 def _run_tour(source: str, out: Path, seed: int, *, full: bool) -> None:

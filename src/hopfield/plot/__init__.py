@@ -7,6 +7,7 @@ from hopfield.plot.bags import bag, scores
 from hopfield.plot.curves import beta_curves, networks, networks_on_images, one_step_error, spurious, trade
 from hopfield.plot.general import capacity, energies, images
 from hopfield.plot.pictures import betas, recovery, spurious_states
+from hopfield.plot.repertoires import cost, logo
 from hopfield.plot.style import png
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "beta_curves",
     "betas",
     "capacity",
+    "cost",
     "energies",
     "images",
+    "logo",
     "networks",
     "networks_on_images",
     "one_step_error",
