@@ -113,6 +113,8 @@ def test_scores_of_sets():
     fox = {"A": {"auc": 0.7, "std": 0.01}}
     figure = plot.scores({"fox": fox, "tiger": {**fox, "B": {"auc": 0.8, "std": 0}}})
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["fox", "tiger"]
+    perfect = plot.scores({"fox": {"A": {"auc": 1.0, "std": 0.0}}})
+    assert 100 < perfect.axes[0].get_xlim()[1] < 101  # no AUC is above 100
     assert plot.png(figure).startswith(b"\x89PNG")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from hopfield.errors import HopfieldError
-from hopfield.experiments.record import recorded, run_tasks
+from hopfield.experiments.record import digest, recorded, run_tasks
 
 
 @dataclass(frozen=True)
@@ -67,3 +67,8 @@ def test_a_foreign_record_is_refused(tmp_path, line):
 def test_backends_that_are_not_there(name, text, tmp_path):
     with pytest.raises(HopfieldError, match=text):
         run_tasks([], tmp_path / "outcomes.jsonl", jobs=1, backend=name)
+
+
+def test_digests_tell_settings_apart():
+    assert digest({"a": 1, "b": (2.0,)}) == digest({"b": (2.0,), "a": 1})
+    assert len({digest({"a": value}) for value in (1, 2, None, "1", (1,), 1.5)}) == 6

@@ -1,12 +1,14 @@
 """Experiments that can be stopped and started again: tasks over processes or a cluster, every outcome a line of a file.
 
-An outcome is a frozen dataclass of numbers, strings, and tuples of them.
+An outcome is a frozen dataclass of numbers, strings, and tuples of them. Whoever reads a record takes the outcomes of
+its own `digest` only, so that outcomes of other settings never mix with new ones.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +44,12 @@ def recorded(path: Path, kind: type[T]) -> list[T]:
         except (ValueError, TypeError, AttributeError) as error:
             raise HopfieldError(f"{path} line {number} is no outcome: {error}; remove the file") from error
     return found
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """Eight letters that differ, but for chance, between different settings."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def run_tasks(

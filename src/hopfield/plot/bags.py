@@ -74,6 +74,8 @@ def scores(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
             axis.errorbar(mean, place, xerr=std, fmt="o", color=colour, capsize=3, markersize=5)
         axis.set_yticks(range(len(methods)), methods, fontsize=style.SMALL)
         axis.set_ylim(len(methods) - 0.5, -0.5)
+        low, high = axis.get_xlim()
+        axis.set_xlim(low, min(high, 100 + 0.03 * (high - low)))  # no AUC is above 100
         style.label(axis, "", "", name)
     style.label(axes[-1, 0], "ROC AUC in percent")
     return figure

@@ -92,6 +92,17 @@ def test_a_foreign_record_is_refused(tmp_path, quick):
         mil.run(["a"], record=record)
 
 
+def test_outcomes_of_other_settings_are_not_taken(tmp_path, quick, monkeypatch):
+    options = {"record": tmp_path / "outcomes.jsonl", "repetitions": 1, "jobs": 1, "backend": "sequential"}
+    first = mil.run(["a"], **options)
+    assert mil.run(["a"], **options) == first
+    wider = partial(protocol.NETWORKS["Mean pooling"], hidden=(4,))
+    monkeypatch.setitem(protocol.NETWORKS, "Mean pooling", wider)
+    second = mil.run(["a"], **options)
+    assert len(second) == len(first)
+    assert {o.method for o in set(second) - set(first)} == {"Mean pooling"}
+
+
 @pytest.mark.parametrize(("name", "text"), [("spark", "backend must be loky"), ("dask", "dask"), ("ray", "ray")])
 def test_backends_that_are_not_there(name, text, tmp_path, quick):
     with pytest.raises(HopfieldError, match=text):
@@ -100,7 +111,7 @@ def test_backends_that_are_not_there(name, text, tmp_path, quick):
 
 def test_the_table_says_what_is_not_done_yet(tmp_path):
     def outcome(name, repetition):
-        return mil.protocol.Outcome(name, "Mean pooling", repetition, (0.5,) * 10, ("x",) * 10, 1.0, 0)
+        return mil.protocol.Outcome(name, "Mean pooling", repetition, (0.5,) * 10, ("x",) * 10, 1.0, 0, "")
 
     table = mil.write([outcome("fox", 0), outcome("fox", 1), outcome("tiger", 0)], tmp_path, command="the command")
     assert "| 50.00 ± 0.00 (1 of 2 repetitions) | 50.00 ± 0.00 |" in table
@@ -108,7 +119,7 @@ def test_the_table_says_what_is_not_done_yet(tmp_path):
 
 def test_the_page_and_the_summary(tmp_path):
     outcomes = [
-        mil.protocol.Outcome("fox", "HopfieldBagClassifier", r, (0.5 + 0.1 * r,) * 10, ("x",) * 10, 1.0, 0)
+        mil.protocol.Outcome("fox", "HopfieldBagClassifier", r, (0.5 + 0.1 * r,) * 10, ("x",) * 10, 1.0, 0, "")
         for r in range(2)
     ]
     table = mil.write(outcomes, tmp_path, command="the command")

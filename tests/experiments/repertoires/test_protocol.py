@@ -45,6 +45,16 @@ def test_what_is_done_is_not_done_again(outcomes, monkeypatch):
     ]
 
 
+def test_outcomes_of_other_settings_are_not_taken(outcomes, monkeypatch):
+    changed = protocol.Condition(("CRWQMHY",), 0.1, 1)
+    monkeypatch.setitem(protocol.CONDITIONS, "10 %", changed)
+    called = []
+    for name in ("hopfield", "known_motif", "kmers"):
+        monkeypatch.setattr(protocol, name, lambda *arguments: called.append(arguments[0]) or [])
+    assert experiment.run(["10 %"], record=outcomes[1], **SMALL) == []
+    assert called == ["10 %"] * 3
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"repertoires": 22}, {"sequences": 160}])
 def test_other_sizes_and_seeds_are_other_experiments(outcomes, monkeypatch, change):
     called = []

@@ -20,7 +20,7 @@ from hopfield.experiments.mil.rivals import (
     MaxPoolingClassifier,
     MeanPoolingClassifier,
 )
-from hopfield.experiments.record import recorded, run_tasks
+from hopfield.experiments.record import digest, recorded, run_tasks
 from hopfield.progress import Progress
 
 NETWORKS = {
@@ -52,6 +52,7 @@ class Outcome:
         chosen: what was chosen inside the training part of every fold.
         seconds: processor time of one core.
         seed: that the random numbers came from.
+        settings: digest of the settings of the method.
     """
 
     data: str
@@ -61,6 +62,7 @@ class Outcome:
     chosen: tuple[str, ...]
     seconds: float
     seed: int
+    settings: str
 
 
 def run(
@@ -76,7 +78,8 @@ def run(
 ) -> list[Outcome]:
     """Run all methods on all repetitions of all sets.
 
-    What is done is appended to `record`, and not done again by a later call with the same seed.
+    What is done is appended to `record`, and not done again by a later call with the same seed and
+    settings.
 
     Args:
         sets: names of the sets, see `hopfield.datasets.load_mil`.
@@ -92,7 +95,8 @@ def run(
         HopfieldError: missing data, an unknown backend or one that is not installed.
     """
     loaded = {name: load_mil(name, data_dir=data_dir) for name in sets}
-    done = [outcome for outcome in recorded(record, Outcome) if outcome.seed == seed and outcome.data in loaded]
+    known = [outcome for outcome in recorded(record, Outcome) if outcome.seed == seed and outcome.data in loaded]
+    done = [outcome for outcome in known if outcome.settings == settings_of(outcome.method)]
     have = {(outcome.data, outcome.method, outcome.repetition) for outcome in done}
     keys = ((name, i, method) for name in sets for i in range(_repetitions(name, repetitions)) for method in METHODS)
     wanted = [(name, i, method) for name, i, method in keys if (name, method, i) not in have]
@@ -102,6 +106,13 @@ def run(
 
 def _repetitions(name: str, asked: int) -> int:
     return min(asked, LARGE.get(name, asked))
+
+
+def settings_of(method: str) -> str:
+    """The digest of everything that shapes the outcomes of a method, but for data and seed."""
+    if method in NETWORKS:
+        return digest(NETWORKS[method]().get_params())
+    return digest({"costs": COSTS, "gammas": GAMMAS, "inner": INNER})
 
 
 def evaluate(data: MILDataset, method: str, repetition: int, seed: int) -> list[Outcome]:
@@ -115,7 +126,8 @@ def evaluate(data: MILDataset, method: str, repetition: int, seed: int) -> list[
     else:
         scores, chosen = _kernel_machine(data, test, seed)
     auc = tuple(float(roc_auc_score(data.labels[fold], row[fold])) for fold, row in zip(test, scores, strict=True))
-    return [Outcome(data.name, method, repetition, auc, chosen, round(time.process_time() - begin, 1), seed)]
+    seconds = round(time.process_time() - begin, 1)
+    return [Outcome(data.name, method, repetition, auc, chosen, seconds, seed, settings_of(method))]
 
 
 def folds_of(data: MILDataset, repetition: int, seed: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 from hopfield.datasets.repertoires import Repertoires, find_motif, simulate_repertoires
 from hopfield.errors import HopfieldError
 from hopfield.estimators import HopfieldBagClassifier
-from hopfield.experiments.record import recorded, run_tasks
+from hopfield.experiments.record import digest, recorded, run_tasks
 from hopfield.experiments.repertoires.baselines import METHODS as RIVALS
 from hopfield.experiments.repertoires.baselines import run_baselines
 from hopfield.experiments.repertoires.motifs import aligned, consensus, heaviest, precision
@@ -68,6 +68,7 @@ class Outcome:
         seed: that the random numbers came from.
         auc: ROC AUC on the test part of every fold.
         seconds: per training repertoire, tuning included, wall clock.
+        settings: digest of the condition and of the settings of the method.
         chosen: what was chosen inside the training part of every fold.
         precision: share of implanted sequences among the heaviest of positive test repertoires, for every fold.
         motifs: the consensus of the heaviest test sequences of every fold.
@@ -82,6 +83,7 @@ class Outcome:
     seed: int
     auc: tuple[float, ...]
     seconds: float
+    settings: str
     chosen: tuple[str, ...] = ()
     precision: tuple[float, ...] = ()
     motifs: tuple[str, ...] = ()
@@ -104,7 +106,8 @@ def run(
 ) -> list[Outcome]:
     """Run all methods under all conditions.
 
-    What is done is appended to `record`, and not done again by a later call with the same sizes and seed.
+    What is done is appended to `record`, and not done again by a later call with the same sizes, seed
+    and settings.
 
     Args:
         conditions: names from `CONDITIONS`.
@@ -128,6 +131,7 @@ def run(
     size = (repertoires, sequences, seed)
     done = [o for o in recorded(record, Outcome) if (o.repertoires, o.sequences, o.seed) == size]
     done = [o for o in done if o.condition in conditions and (rivals or o.method not in RIVALS)]
+    done = [o for o in done if o.settings == settings_of(o.condition, o.method)]
     have = {(o.condition, o.method) for o in done}
     tasks: list[tuple[Any, tuple[Any, ...]]] = []
     for name in conditions:
@@ -138,6 +142,15 @@ def run(
         if rivals and not {(name, rival) for rival in RIVALS} <= have:
             tasks.append((kmers, (name, *size)))
     return done + run_tasks(tasks, record, jobs=jobs, backend=backend, progress=progress)
+
+
+def settings_of(condition: str, method: str) -> str:
+    """The digest of everything that shapes the outcome of a method, but for sizes and seed."""
+    if method == OURS:
+        own = HopfieldBagClassifier.for_sequences().get_params()
+    else:
+        own = dict(RIVALS[method].grid) if method in RIVALS else {}
+    return digest(asdict(CONDITIONS[condition]) | own)
 
 
 def data_of(name: str, repertoires: int, sequences: int, seed: int) -> tuple[Repertoires, np.ndarray]:
@@ -191,6 +204,7 @@ def hopfield(name: str, repertoires: int, sequences: int, seed: int, device: str
             seed,
             tuple(auc),
             round(seconds / int((~test).sum()), 3),
+            settings_of(name, OURS),
             precision=tuple(share),
             motifs=tuple(motifs),
             letters=tuple(letters),
@@ -209,7 +223,8 @@ def kmers(name: str, repertoires: int, sequences: int, seed: int) -> list[Outcom
         auc = tuple(_auc(labels, fold, row) for fold, row in zip(test, found.scores[method], strict=True))
         seconds = (found.seconds[method] + found.counting) / int((~test).sum())
         chosen = tuple(", ".join(f"{k} {v}" for k, v in fold.items()) for fold in found.settings[method])
-        outcomes.append(Outcome(name, method, repertoires, sequences, seed, auc, round(seconds, 4), chosen))
+        own = settings_of(name, method)
+        outcomes.append(Outcome(name, method, repertoires, sequences, seed, auc, round(seconds, 4), own, chosen))
     return outcomes
 
 
@@ -225,7 +240,7 @@ def known_motif(name: str, repertoires: int, sequences: int, seed: int) -> list[
     counts = np.array([int(own.sum()) for own in data.bags.with_instances(hits)])
     seconds = round((time.perf_counter() - start) / repertoires, 5)
     auc = tuple(_auc(labels, fold, counts) for fold in test)
-    return [Outcome(name, KNOWN, repertoires, sequences, seed, auc, seconds)]
+    return [Outcome(name, KNOWN, repertoires, sequences, seed, auc, seconds, settings_of(name, KNOWN))]
 
 
 def _auc(labels: np.ndarray, fold: np.ndarray, scores: np.ndarray) -> float:
