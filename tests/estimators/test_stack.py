@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from hopfield.bags import Bags
-from hopfield.estimators.network import BagNetwork, Standardize, dense
+from hopfield.estimators.embedding import Standardize, dense
+from hopfield.estimators.network import BagNetwork
 from hopfield.estimators.stack import Schedule, Stack, seeded, train
 from hopfield.nn.pooling import HopfieldPooling
 from tests.core.catalogue import generator, normal

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from os import PathLike
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -20,24 +20,15 @@ from hopfield.bags import Bags
 from hopfield.core.separation import Separation
 from hopfield.errors import HopfieldError
 from hopfield.estimators.batches import held_out, pieces, sample, weighted_loss
+from hopfield.estimators.embedding import Start, dense, instance_embedding, starts
 from hopfield.estimators.inputs import as_bags, bag_weights, check_labels, is_table
-from hopfield.estimators.motifs import Motif, enriched_motifs
-from hopfield.estimators.network import (
-    EVIDENCE,
-    BagNetwork,
-    Standardize,
-    attention_to_evidence,
-    dense,
-    evidence_of_motifs,
-)
+from hopfield.estimators.network import BagNetwork, attention_to_evidence
 from hopfield.estimators.settings import Embedding, check_settings, of_json, to_json
 from hopfield.estimators.stack import History, Schedule, Stack, seeded, train
 from hopfield.files import Kind
 from hopfield.nn.pooling import HopfieldPooling
-from hopfield.nn.sequences import LETTERS, SequenceEmbedding, check_rows
+from hopfield.nn.sequences import LETTERS, check_rows
 from hopfield.progress import progress_bar
-
-Start: TypeAlias = Standardize | list[Motif] | None
 
 FILE = Kind("hopfield.HopfieldBagClassifier", 1, "classifier", "HopfieldBagClassifier.save")
 
@@ -262,9 +253,10 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             members = weights.repeat_interleave(self.n_estimators, 0)  # (M, B)
             held = held_out(targets, members, self.validation_fraction, seed) if self.early_stopping else None
             learnt = members if held is None else members * ~held
-            starts = self._starts(bags, targets, (weights if held is None else learnt) > 0)
+            training = (weights if held is None else learnt) > 0
+            taken = starts(self.embedding, bags, targets, training, standardize=self.standardize)
             times = 1 if held is not None else self.n_estimators
-            stack = Stack([self._network(start).to(device) for start in starts for _ in range(times)])
+            stack = Stack([self._network(start).to(device) for start in taken for _ in range(times)])
             targets = targets.to(device)
 
             def losses(which: Tensor, logits: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -300,53 +292,15 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             )
         return stack
 
-    def _starts(self, bags: Bags, targets: Tensor, training: Tensor) -> Sequence[Start]:
-        """What is taken from each training part (F, B) before learning: a standardisation, motifs, or nothing."""
-        if self.embedding == "sequences":
-            return enriched_motifs(bags, targets, training, SequenceEmbedding().output_size)
-        rows_of_numbers = len(self._shape) == 1 and self._dtype == torch.float32
-        if not (self.standardize and rows_of_numbers) or callable(self.embedding):
-            return [None] * len(training)
-        segments = bags.segments()
-        parts = (bags.instances[row.to(bags.device)[segments]].cpu() for row in training)
-        return [Standardize(bags.instances.shape[1]).fit(part) for part in parts]
-
     def _network(self, start: Start = None) -> BagNetwork:
         """One network with a copy of what was taken from its training part."""
-        embedding, size = self._embedding(start)
+        options: dict[str, Any] = {"dropout": self.dropout, "standardize": self.standardize, "start": start}
+        embedding, size = instance_embedding(self.embedding, self._shape, self._dtype, **options)
         key = dense([size, *self.key], self.dropout) if self.key else None
         pooling, pooled = self._pooling(size, int(self.key[-1]) if self.key else size)
         count = len(self.classes_) if len(self.classes_) > 2 else 1
         output = nn.Sequential(nn.Dropout(self.dropout), dense([pooled, *self.hidden, count], self.dropout, last=False))
         return BagNetwork(embedding, pooling, output, key, self.top_share)
-
-    def _embedding(self, start: Start) -> tuple[nn.Sequential, int]:
-        """What embeds instances, and the size of what comes out."""
-        shape, given = self._shape, self.embedding
-        if given == "sequences":
-            sequences = SequenceEmbedding()
-            if isinstance(start, list):
-                sequences.start_from(start)
-            return nn.Sequential(sequences, *evidence_of_motifs(sequences.output_size)), EVIDENCE
-        if callable(given):
-            module = given(shape)
-            with torch.no_grad():
-                rows = module.train(False)(torch.zeros(2, *shape, dtype=self._dtype))
-            if rows.dim() != 2 or len(rows) != 2:
-                raise HopfieldError(
-                    f"embedding must turn instances (total, {', '.join(map(str, shape))}) into (total, size); "
-                    f"got {tuple(rows.shape)} from 2 instances"
-                )
-            return nn.Sequential(module.train()), rows.shape[1]
-        if len(shape) != 1 or self._dtype != torch.float32:
-            raise HopfieldError(
-                f"layer sizes embed rows of numbers (total, d), got instances of shape {shape} of {self._dtype}; give "
-                'embedding="sequences" for encoded sequences, or a function from a shape to a module'
-            )
-        scale = copy.deepcopy(start) if isinstance(start, Standardize) else Standardize(shape[0])
-        first = [scale] if self.standardize else []
-        sizes = [shape[0], *map(int, given)]
-        return nn.Sequential(*first, *dense(sizes, self.dropout)), sizes[-1]
 
     def _pooling(self, size: int, key_size: int) -> tuple[nn.Module, int]:
         """What pools bags of embedded instances, and how many numbers it makes of a bag."""

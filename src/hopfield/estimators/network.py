@@ -2,73 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 
 from hopfield.bags import Bags
 from hopfield.core.separation import Separation
+from hopfield.estimators.embedding import EVIDENCE, SPREAD
 from hopfield.nn.beta import Beta
 from hopfield.nn.pooling import HopfieldPooling
 
 # instances whose embeddings may be computed at once without gradients
 _PIECE = 1 << 16
-# evidence of motifs: its size, and the spread of what is drawn; what a detector gives where its motif is not, and how
-# much more where it is; the number of motifs that is enough; and how much the score of a sequence falls for each less
-EVIDENCE, _SPREAD = 16, 0.2
-_SILENT, _FIRED = 1.75, 6.0
-_ENOUGH, _SHARP = 2.5, 1.0
+# how much the score of a sequence falls for each motif that it lacks
+_SHARP = 1.0
 # no selection among fewer instances: there is nothing to save
 _FEW = 256
-
-
-class Standardize(nn.Module):
-    """(x - mean) / std, clipped at ±limit; columns that are constant in the training set become 0."""
-
-    def __init__(self, size: int, limit: float = 5.0) -> None:
-        super().__init__()
-        self.limit = limit
-        self.mean = nn.Buffer(torch.zeros(size))
-        self.scale = nn.Buffer(torch.ones(size))
-
-    def fit(self, instances: Tensor) -> Standardize:
-        """Take mean and standard deviation from training instances (n, size)."""
-        if len(instances):
-            wide = instances.double()
-            mean, std = wide.mean(0), wide.std(0, correction=0)
-            constant = std <= 1e-6 * wide.abs().amax(0)  # what is left of a constant after rounding
-            self.mean.copy_(mean)
-            self.scale.copy_(torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, std)))
-        return self
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """(total, size) -> (total, size)."""
-        return ((rows - self.mean) * self.scale).clamp(-self.limit, self.limit)
-
-
-def dense(sizes: Sequence[int], dropout: float, *, last: bool = True) -> nn.Sequential:
-    """Linear layers with ReLU and dropout between these sizes; `last`: also behind the last."""
-    layers: list[nn.Module] = []
-    for i, (before, after) in enumerate(pairwise(sizes), 2):
-        layers.append(nn.Linear(before, after))
-        if last or i < len(sizes):
-            layers += [nn.ReLU(), nn.Dropout(dropout)]
-    return nn.Sequential(*layers)
-
-
-def evidence_of_motifs(size: int) -> nn.Sequential:
-    """A layer behind detectors of motifs, `SequenceEmbedding.start_from`: how far a sequence is from having enough.
-
-    SELU is linear where motifs lack, and flat where there are more than enough: a bag with one perfect sequence is not
-    to look like a bag with hundreds of good ones.
-    """
-    layer = nn.Linear(size, EVIDENCE)
-    with torch.no_grad():
-        layer.weight.copy_(-(1 + _SPREAD * torch.randn(EVIDENCE, size)) / _FIRED)
-        layer.bias.copy_(_ENOUGH + _SILENT * layer.weight.sum(1))
-    return nn.Sequential(layer, nn.SELU())
 
 
 def attention_to_evidence(
@@ -78,7 +26,7 @@ def attention_to_evidence(
 
     Without norms, which would hide how many motifs there are, and without projections, so that its start is known.
     """
-    start = -_SHARP / EVIDENCE * (1 + _SPREAD * torch.randn(states, EVIDENCE))
+    start = -_SHARP / EVIDENCE * (1 + SPREAD * torch.randn(states, EVIDENCE))
     pooling = HopfieldPooling(
         EVIDENCE,
         states=start,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hopfield.bags import Bags
 from hopfield.estimators.bags import HopfieldBagClassifier
-from hopfield.estimators.network import Standardize
+from hopfield.estimators.embedding import Standardize
 
 
 class _Pooling(nn.Module, ABC):
