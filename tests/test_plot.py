@@ -104,8 +104,10 @@ def test_importing_and_plotting_leave_pyplot_alone() -> None:
 def test_the_heaviest_instances_of_a_bag_come_first_and_the_others_are_summed_up():
     figure = plot.bag(np.array([0.1, 0.6, 0.05, 0.25]), names=["a", "b", "c", "d"], most=2)
     (axis,) = figure.axes
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "d", "2 others"]
-    np.testing.assert_allclose([bar.get_width() for bar in axis.patches], [0.6, 0.25, 0.15])
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "d", "2 others: 0.15"]
+    np.testing.assert_allclose([bar.get_width() for bar in axis.patches], [0.6, 0.25])
+    (axis,) = plot.bag([0.5, 0.5], names=["short", "a name of far too many letters for a line"]).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["short", "a name of far too many lett…"]
     assert plot.png(figure).startswith(b"\x89PNG")
 
 
@@ -124,6 +126,7 @@ def test_scores_of_sets():
         (lambda: plot.bag(np.zeros((2, 2))), r"\(n,\) with n of at least 1"),
         (lambda: plot.bag([]), r"\(n,\) with n of at least 1"),
         (lambda: plot.bag([0.5, 0.5], names=["a"]), "names must be as many"),
+        (lambda: plot.bag([np.ones(2), np.ones(3)]), "one array per bag: choose one of them"),
         (lambda: plot.scores({}), "no scores"),
     ],
 )
@@ -153,6 +156,8 @@ def test_a_logo_is_as_high_as_its_information() -> None:
     ("make", "text"),
     [
         (lambda: plot.logo(np.ones((3, 21))), "one column per amino acid"),
+        (lambda: plot.logo(np.zeros((3, 20))), "no letter to show"),
+        (lambda: plot.logo(["CAS", "CAT"]), "how often each amino acid is at each place"),
         (lambda: plot.logo(-np.ones((3, 20))), "at least 0"),
         (lambda: plot.logo(np.ones((0, 20))), "places"),
         (lambda: plot.logo(np.ones((3, 20)), background=np.zeros(20)), "background must be 20 numbers above 0"),

@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from hopfield import files
 from hopfield.bags import Bags
 from hopfield.core.separation import NAMES
 from hopfield.datasets import simulate_repertoires
@@ -682,9 +683,120 @@ def test_settings_that_do_not_fit_the_numbers(change, bags, fitted, tmp_path):
     length = int.from_bytes(whole[:8], "little")
     metadata = json.loads(whole[8 : 8 + length])["__metadata__"]
     metadata["settings"] = json.dumps(json.loads(metadata["settings"]) | change)
-    save_file(load_file(path), path, metadata=metadata)
+    tensors = load_file(path)
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(HopfieldError, match="do not have the checksum"):
+        HopfieldBagClassifier.load(path)
+    save_file(tensors, path, metadata=metadata | {"sha256": files._digest(tensors, metadata)})
     with pytest.raises(HopfieldError, match=r"damaged|does not fit|must be an integer"):
         HopfieldBagClassifier.load(path)
+
+
+def test_another_embedding_than_the_saved_one_is_refused(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    given = fitted.get_params()["embedding"]
+    assert HopfieldBagClassifier.load(tmp_path / "model", embedding=given).get_params()["embedding"] == given
+    with pytest.raises(HopfieldError, match=r"was saved with embedding=\(.*, got \(99,\); leave it out"):
+        HopfieldBagClassifier.load(tmp_path / "model", embedding=(99,))
+
+
+def test_a_function_may_give_the_same_module_again(bags, tmp_path):
+    module = torch.nn.Linear(3, 3)
+    before = module.weight.detach().clone()
+    models = [classifier(embedding=lambda shape: module).fit(bags, some_labels()) for _ in range(2)]
+    assert torch.equal(module.weight, before)
+    np.testing.assert_array_equal(*(model.decision_function(bags) for model in models))
+
+
+@pytest.mark.parametrize(
+    ("embedding", "text"),
+    [
+        (torch.nn.Linear(3, 8), "must be a function from the shape .* got Linear"),
+        (lambda shape: None, "must be a function from the shape .* got NoneType"),
+        (lambda shape: torch.nn.LSTM(3, 3), "got tuple from 2 instances"),
+        (lambda shape: torch.nn.Flatten(0), r"got \(6,\) from 2 instances"),
+    ],
+    ids=["module", "nothing", "tuple", "flat"],
+)
+def test_functions_that_make_no_embedding(embedding, text, bags):
+    with pytest.raises(HopfieldError, match=text):
+        classifier(embedding=embedding).fit(bags, some_labels())
+
+
+def test_a_large_offset_is_no_constant():
+    signal = some_labels().astype("float32")
+    rows = [np.full((2, 1), 1e6, "float32") + value for value in signal]
+    model = classifier(epochs=100).fit(rows, some_labels())
+    assert roc_auc_score(some_labels(), model.decision_function(rows)) == 1
+
+
+def test_numbers_whose_squares_overflow_need_standardisation(bags):
+    huge = [bag * 1e30 for bag in bags]
+    for call in (
+        lambda: classifier(standardize=False).fit(huge, some_labels()),
+        lambda: classifier(standardize=False).fit(bags, some_labels()).predict(huge),
+        lambda: classifier(standardize=False).cross_decision(huge, some_labels(), some_folds()),
+    ):
+        with pytest.raises(HopfieldError, match=r"at most 1e\+15 in magnitude, got .*e\+3.*standardize=True"):
+            call()
+    one, other = (classifier().fit(rows, some_labels()).decision_function(rows) for rows in (bags, huge))
+    np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_only_ratios_of_weights_count(bags):
+    weights = np.linspace(1, 2, 20)
+    decisions = [
+        classifier().fit(bags, some_labels(), sample_weight=scale * weights).decision_function(bags)
+        for scale in (1.0, 2.0**120, 2.0**-140)
+    ]
+    np.testing.assert_array_equal(decisions[0], decisions[1])
+    np.testing.assert_array_equal(decisions[0], decisions[2])
+
+
+def test_masked_entries_are_refused(bags):
+    rows = [np.ma.masked_array(bag.numpy(), mask=[[i == 3] * 3] * len(bag)) for i, bag in enumerate(bags)]
+    with pytest.raises(HopfieldError, match="bag 3 must have no masked entries"):
+        classifier().fit(rows, some_labels())
+    with pytest.raises(HopfieldError, match="labels must have no masked entries"):
+        classifier().fit(bags, np.ma.masked_array(some_labels(), mask=np.arange(20) == 4))
+    with pytest.raises(HopfieldError, match="groups must have no masked entries"):
+        Bags.from_groups(torch.zeros(3, 2), np.ma.masked_array([0, 1, 1], mask=[False, True, False]))
+
+
+def test_another_embedding_after_the_fit_changes_nothing(bags):
+    model = classifier().fit(bags, some_labels())
+    decisions = model.decision_function(bags)
+    model.set_params(embedding="sequences", standardize=False)
+    np.testing.assert_array_equal(model.decision_function(bags), decisions)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda m, b: m.fit(Bags(torch.zeros(5), [0, 2, 5]), [0, 1]),
+            r"rows of numbers \(total, d\).* got shape \(5,\)",
+        ),
+        (lambda m, b: m.fit(b, np.array(["a", 1] * 10, object)), "all strings or all numbers, got a mixture"),
+        (lambda m, b: m.fit(simulate_repertoires(20, 5), some_labels()), r"got Repertoires; give its \.bags"),
+        (lambda m, b: m.cross_decision(b, some_labels(), True), r"test must be bool \(folds, 20\)"),
+        (
+            lambda m, b: m.set_params(random_state=np.random.default_rng(0)).fit(b, some_labels()),
+            "random_state must be",
+        ),
+        (lambda m, b: m.set_params(random_state=-1).fit(b, some_labels()), "random_state must be"),
+    ],
+    ids=["flat", "labels", "repertoires", "folds", "generator", "seed"],
+)
+def test_other_things_that_make_no_sense(call, text, bags):
+    with pytest.raises(HopfieldError, match=text):
+        call(classifier(), bags)
+
+
+def test_folds_may_be_views(bags):
+    test = some_folds()
+    one, other = (classifier().cross_decision(bags, some_labels(), t) for t in (test[::-1], test[::-1].copy()))
+    np.testing.assert_array_equal(one, other)
 
 
 def test_what_cannot_be_saved(bags, tmp_path):

@@ -18,6 +18,7 @@ def as_tensor(name: str, given: Any, expected: str) -> Tensor:
         given = given.to_numpy()
     if isinstance(given, Tensor):
         return given
+    refuse_masks(name, given)
     try:
         if isinstance(given, np.ndarray):
             return torch.from_numpy(np.require(given, requirements=["C", "W"]))
@@ -55,6 +56,7 @@ def ids_of(groups: Any) -> np.ndarray:
     if isinstance(groups, Tensor):
         # numpy knows no bfloat16
         groups = (groups.double() if groups.is_floating_point() else groups).detach().cpu().numpy()
+    refuse_masks("groups", groups)
     ids = np.asarray(groups)
     if not ids.size:
         return np.zeros(ids.shape, np.int64)
@@ -65,3 +67,9 @@ def ids_of(groups: Any) -> np.ndarray:
     if ids.dtype.kind not in "biuUST":
         raise HopfieldError(f"groups must be integers or strings, got an array of {ids.dtype}; convert the ids first")
     return ids
+
+
+def refuse_masks(name: str, given: Any) -> None:
+    """Refuse an array of numpy with a mask, which would not be looked at."""
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise HopfieldError(f"{name} must have no masked entries; leave them out, or fill them in with .filled(value)")

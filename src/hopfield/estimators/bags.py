@@ -36,6 +36,8 @@ FILE = Kind("hopfield.HopfieldBagClassifier", 1, "classifier", "HopfieldBagClass
 _MOST = 1 << 16
 # bags in a batch of the size "auto" at most, and batches in an epoch at least, if bags are small enough
 _BAGS, _BATCHES = 32, 6
+# instances that are not standardised may be as large
+_LARGEST = 1e15
 
 
 class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
@@ -82,8 +84,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
             training bags that it does not learn from.
         validation_fraction: that share; drawn anew for every network, stratified.
         patience: stop when no network has become better for so many epochs.
-        random_state: seed, generator of numpy, or None for other numbers every time. The same seed on the same machine
-            gives the same numbers.
+        random_state: seed, `numpy.random.RandomState`, or None for other numbers every time. The same seed on the same
+            machine gives the same numbers.
         device: where to compute; None: the CPU.
         verbose: whether to show a progress bar.
 
@@ -215,14 +217,15 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         """
         other = copy.copy(self)  # with the same parameters: what was fitted stays as it is
         bags, targets = other._begin(X, y)
+        wanted = f"test must be bool (folds, {len(bags)}), True for test bags"
         try:
-            mask = torch.as_tensor(np.asarray(test))
+            mask = torch.from_numpy(np.array(test))
         except (TypeError, ValueError) as error:
-            raise HopfieldError(f"test must be bool (folds, {len(bags)}), True for test bags: {error}") from error
-        if not len(mask) or mask.dtype != torch.bool or mask.dim() != 2 or mask.shape[1] != len(bags):
             raise HopfieldError(
-                f"test must be bool (folds, {len(bags)}), True for test bags; got {mask.dtype} {tuple(mask.shape)}"
-            )
+                f"{wanted}: {error}; np.arange(n) % 5 == np.arange(5)[:, None] is five folds"
+            ) from error
+        if mask.dtype != torch.bool or mask.dim() != 2 or not len(mask) or mask.shape[1] != len(bags):
+            raise HopfieldError(f"{wanted}; got {mask.dtype} {tuple(mask.shape)}")
         given = (other.classes_, targets, other.class_weight, sample_weight)
         weights = torch.stack([bag_weights(*given, ~fold) for fold in mask])
         stack = other._train(bags, targets, weights)
@@ -248,7 +251,13 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
     def _train(self, bags: Bags, targets: Tensor, weights: Tensor) -> Stack:
         """Networks for every row of weights (F, B), `n_estimators` each, trained at once."""
         device = self._device
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        try:
+            seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        except ValueError as error:
+            raise HopfieldError(
+                "random_state must be an integer from 0 to 2**32 - 1, a numpy.random.RandomState, or None; "
+                f"got {self.random_state!r}"
+            ) from error
         with seeded(seed, device) as generator, progress_bar(shown=self.verbose) as progress:
             members = weights.repeat_interleave(self.n_estimators, 0)  # (M, B)
             held = held_out(targets, members, self.validation_fraction, seed) if self.early_stopping else None
@@ -391,12 +400,17 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 
     def _bags(self, X: Any, *, reset: bool) -> Bags:
         """Bags of the form that was learnt from, or that will be."""
+        if hasattr(X, "bags"):
+            raise HopfieldError(f"X must be bags, got {type(X).__name__}; give its .bags")
         table = is_table(X)
         given = validate_data(self, X, reset=reset, dtype=np.float32) if table else X
-        bags = as_bags(given, integers=self._takes_integers(X))
-        sequences = isinstance(self.embedding, str)
+        settings = vars(self) if reset else self._settings  # what set_params changes after the fit does not count
+        sequences = isinstance(settings["embedding"], str)
+        bags = as_bags(given, integers=_takes_integers(settings["embedding"], X))
         if sequences:
             check_rows(bags.instances, LETTERS)
+        elif not settings["standardize"]:
+            _check_size(bags)
         shape = tuple(bags.instances.shape[1:])
         if reset:
             if not len(bags):
@@ -419,12 +433,6 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
                 f"{self._shape} of {self._dtype}"
             )
         return bags
-
-    def _takes_integers(self, X: Any) -> bool:
-        """Whether integers are kept as they are: scikit-learn makes a list of tensors of a part of `Bags`."""
-        if callable(self.embedding):
-            return isinstance(X, list) and all(isinstance(bag, Tensor) for bag in X)
-        return isinstance(self.embedding, str)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_stack")
@@ -504,3 +512,21 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 def _decisions(logits: Tensor) -> Tensor:
     """(..., B, C) without the last axis where it is the one logit of two classes."""
     return logits.squeeze(-1) if logits.shape[-1] == 1 else logits
+
+
+def _takes_integers(embedding: Embedding, X: Any) -> bool:
+    """Whether integers are kept as they are: scikit-learn makes a list of tensors of a part of `Bags`."""
+    if callable(embedding):
+        return isinstance(X, list) and all(isinstance(bag, Tensor) for bag in X)
+    return isinstance(embedding, str)
+
+
+def _check_size(bags: Bags) -> None:
+    """Refuse numbers whose squares single precision cannot hold, for no standardisation will make them small."""
+    if bags.instances.is_floating_point() and bags.total:
+        most = float(bags.instances.abs().amax())
+        if most > _LARGEST:
+            raise HopfieldError(
+                f"instances must be at most {_LARGEST:g} in magnitude, got {most:g}: single precision cannot hold "
+                "their squares; scale them, or use standardize=True"
+            )

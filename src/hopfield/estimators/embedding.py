@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -37,7 +37,7 @@ class Standardize(nn.Module):
         if len(instances):
             wide = instances.double()
             mean, std = wide.mean(0), wide.std(0, correction=0)
-            constant = std <= 1e-6 * wide.abs().amax(0)  # what is left of a constant after rounding
+            constant = std <= 1e-7 * wide.abs().amax(0)  # a constant that was rounded to single precision
             self.mean.copy_(mean)
             self.scale.copy_(torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, std)))
         return self
@@ -102,15 +102,7 @@ def instance_embedding(
             sequences.start_from(start)
         return nn.Sequential(sequences, *evidence_of_motifs(sequences.output_size)), EVIDENCE
     if callable(embedding):
-        module = embedding(shape)
-        with torch.no_grad():
-            rows = module.train(False)(torch.zeros(2, *shape, dtype=dtype))
-        if rows.dim() != 2 or len(rows) != 2:
-            raise HopfieldError(
-                f"embedding must turn instances (total, {', '.join(map(str, shape))}) into (total, size); "
-                f"got {tuple(rows.shape)} from 2 instances"
-            )
-        return nn.Sequential(module.train()), rows.shape[1]
+        return _of_function(embedding, shape, dtype)
     if len(shape) != 1 or dtype != torch.float32:
         raise HopfieldError(
             f"layer sizes embed rows of numbers (total, d), got instances of shape {shape} of {dtype}; give "
@@ -120,3 +112,25 @@ def instance_embedding(
     first = [scale] if standardize else []
     sizes = [shape[0], *map(int, embedding)]
     return nn.Sequential(*first, *dense(sizes, dropout)), sizes[-1]
+
+
+def _of_function(
+    make: Callable[[tuple[int, ...]], nn.Module], shape: tuple[int, ...], dtype: torch.dtype
+) -> tuple[nn.Sequential, int]:
+    """A copy of the module that a function gives, and the size of what it makes of an instance."""
+    given = make if isinstance(make, nn.Module) else make(shape)
+    module = copy.deepcopy(given)  # it may give the same one again
+    if given is make or not isinstance(module, nn.Module):
+        raise HopfieldError(
+            "embedding must be a function from the shape of an instance to a module of PyTorch, such as "
+            f"lambda shape: torch.nn.Linear(shape[0], 64); got {type(given).__name__}"
+        )
+    with torch.no_grad():
+        rows = module.train(False)(torch.zeros(2, *shape, dtype=dtype))
+    if not isinstance(rows, Tensor) or rows.dim() != 2 or len(rows) != 2:
+        got = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+        raise HopfieldError(
+            f"embedding must turn instances (total, {', '.join(map(str, shape))}) into (total, size); "
+            f"got {got} from 2 instances"
+        )
+    return nn.Sequential(module.train()), rows.shape[1]

@@ -12,6 +12,7 @@ from sklearn.utils import compute_class_weight
 from torch import Tensor
 
 from hopfield.bags import Bags
+from hopfield.bags.inputs import refuse_masks
 from hopfield.errors import HopfieldError
 from hopfield.estimators.settings import is_number
 
@@ -86,6 +87,7 @@ def _numbers(name: str, given: Any) -> Tensor:
     """Numbers as a tensor."""
     if isinstance(given, Tensor):
         return given
+    refuse_masks(name, given)
     try:
         array = np.asarray(given)
         if array.dtype == object:
@@ -100,6 +102,11 @@ def _numbers(name: str, given: Any) -> Tensor:
 
 
 def _check_finite(bags: Bags) -> None:
+    if bags.instances.dim() < 2:
+        raise HopfieldError(
+            f"instances must be rows of numbers (total, d) or have more dimensions, got shape "
+            f"{tuple(bags.instances.shape)}; instances.unsqueeze(1) has one number in each row"
+        )
     finite = bags.instances.flatten(1).isfinite().all(1)
     if bool(finite.all()):
         return
@@ -121,6 +128,7 @@ def check_labels(y: Any, count: int) -> np.ndarray:
     """
     if y is None:
         raise HopfieldError("labels y are missing: this estimator requires y to be passed, but the target y is None")
+    refuse_masks("labels", y)
     labels = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         import warnings
@@ -145,6 +153,8 @@ def check_labels(y: Any, count: int) -> np.ndarray:
         raise HopfieldError(
             f"labels are missing (None or NaN) for {len(missing)} bags, the first is bag {missing[0]}; leave them out"
         )
+    if labels.dtype == object and len({isinstance(label, str) for label in labels}) > 1:
+        raise HopfieldError("labels must be all strings or all numbers, got a mixture; use [str(label) for label in y]")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise HopfieldError(f"labels must be finite, but that of bag {np.isinf(labels).argmax()} is infinity")
     return labels
@@ -159,14 +169,18 @@ def bag_weights(
         HopfieldError: weights that make no sense, or leave nothing of a class.
     """
     if sample_weight is None:
-        own = torch.ones(len(targets))
+        own = torch.ones(len(targets), dtype=torch.float64)
     else:
-        own = torch.as_tensor(np.array(sample_weight, dtype=np.float32))
-        if own.shape != targets.shape or not bool((own.isfinite() & (own >= 0)).all()):
-            raise HopfieldError(
-                f"sample_weight must be one finite number of at least 0 per bag, ({len(targets)},); "
-                f"got shape {tuple(own.shape)}"
-            )
+        wanted = f"sample_weight must be one finite number of at least 0 per bag, ({len(targets)},)"
+        try:
+            given = sample_weight.detach().cpu() if isinstance(sample_weight, Tensor) else sample_weight
+            own = torch.from_numpy(np.array(given, dtype=np.float64))
+        except (TypeError, ValueError) as error:
+            raise HopfieldError(f"{wanted}: {error}") from error
+        if own.shape != targets.shape:
+            raise HopfieldError(f"{wanted}; got shape {tuple(own.shape)}")
+        if not bool((own.isfinite() & (own >= 0)).all()):
+            raise HopfieldError(f"{wanted}; got {float(own[~(own.isfinite() & (own >= 0))][0])}")
         lacking = [name for i, name in enumerate(classes.tolist()) if not own[targets == i].any()]
         if lacking:
             raise HopfieldError(
@@ -185,10 +199,11 @@ def bag_weights(
     present = targets[training].numpy()
     if len(np.unique(present)) < len(classes):
         raise HopfieldError("a training part lacks a class: stratify the folds, or use fewer of them")
-    of_class = torch.from_numpy(compute_class_weight(weight, classes=np.arange(len(classes)), y=present)).float()
+    of_class = torch.from_numpy(compute_class_weight(weight, classes=np.arange(len(classes)), y=present))
     weights = own * of_class[targets] * training
+    weights = (weights / weights.max()).float()  # only their ratios count, and sums must stay finite
     if not bool(weights.isfinite().all()) or not bool((weights[training] > 0).all()):
         raise HopfieldError(
-            "class_weight and sample_weight are too large or too small: single precision cannot hold them"
+            "class_weight and sample_weight differ too much from bag to bag: single precision cannot hold them"
         )
     return weights

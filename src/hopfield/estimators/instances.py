@@ -36,7 +36,7 @@ class InstanceTransformer(TransformerMixin, BaseEstimator):
         """Fit the transformer to all instances (total, d) of the bags."""
         bags = _numbers(X)
         labels = None if y is None else np.repeat(check_labels(y, len(bags)), bags.sizes.numpy())
-        self.transformer_ = clone(self.transformer).fit(bags.instances.cpu().numpy(), labels)
+        self.transformer_ = clone(self.transformer).fit(_rows(bags), labels)
         return self
 
     def transform(self, X: Any) -> Bags:
@@ -45,7 +45,7 @@ class InstanceTransformer(TransformerMixin, BaseEstimator):
 
         check_is_fitted(self)
         bags = _numbers(X)
-        rows = self.transformer_.transform(bags.instances.cpu().numpy())
+        rows = self.transformer_.transform(_rows(bags))
         dense = rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
         return bags.with_instances(torch.as_tensor(np.ascontiguousarray(dense, dtype=np.float32)))
 
@@ -55,3 +55,9 @@ def _numbers(X: Any) -> Bags:
     if bags.instances.dim() != 2:
         raise HopfieldError(f"instances must be rows of numbers (total, d), got shape {tuple(bags.instances.shape)}")
     return bags
+
+
+def _rows(bags: Bags) -> np.ndarray:
+    """A copy of the instances, for there are transformers that write into what they are given."""
+    rows: np.ndarray = bags.instances.detach().cpu().numpy().copy()
+    return rows

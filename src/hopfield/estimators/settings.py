@@ -94,13 +94,23 @@ def of_json(written: dict[str, Any], embedding: Any) -> dict[str, Any]:
                 "give it again: load(path, embedding=...)"
             )
         settings["embedding"] = embedding
+    elif embedding is not None and _plain(embedding) != settings["embedding"]:
+        raise HopfieldError(
+            f"this classifier was saved with embedding={_given(settings['embedding'])!r}, got {embedding!r}; "
+            "leave it out"
+        )
     if isinstance(settings["separation"], dict):
         settings["separation"] = separation_of(settings["separation"])
     for name in ("embedding", "key", "hidden"):
-        settings[name] = tuple(settings[name]) if isinstance(settings[name], list) else settings[name]
+        settings[name] = _given(settings[name])
     if isinstance(settings["class_weight"], list):
         settings["class_weight"] = dict(settings["class_weight"])
     return settings
+
+
+def _given(sizes: Any) -> Any:
+    """Sizes of layers as they were given."""
+    return tuple(sizes) if isinstance(sizes, list) else sizes
 
 
 def _plain(value: Any) -> Any:

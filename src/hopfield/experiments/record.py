@@ -42,7 +42,10 @@ def recorded(path: Path, kind: type[T]) -> list[T]:
             content = json.loads(line)
             found.append(kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}))
         except (ValueError, TypeError, AttributeError) as error:
-            raise HopfieldError(f"{path} line {number} is no outcome: {error}; remove the file") from error
+            raise HopfieldError(
+                f"{path} line {number} is no outcome of this version: {error}; remove the file, or choose another "
+                "folder"
+            ) from error
     return found
 
 

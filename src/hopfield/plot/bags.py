@@ -15,19 +15,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_LONGEST = 28  # letters of a name that fit beside the bars
+
+
 def bag(weights: ArrayLike, *, names: Sequence[str] | None = None, most: int = 15, title: str = "") -> Figure:
     """The instances of one bag that mattered most, heaviest first.
 
     Args:
         weights: of the instances, (n,), as `HopfieldBagClassifier.instance_weights` gives for each bag.
         names: what each instance is called; None: its number.
-        most: how many to show; the others are summed up in a last bar.
+        most: how many to show; of the others only the sum is told. Long names are shortened.
         title: of the picture.
 
     Raises:
         HopfieldError: weights that are not (n,) with n ≥ 1, another number of names; matplotlib is not installed.
     """
-    values = np.asarray(weights, dtype=float)
+    try:
+        values = np.asarray(weights, dtype=float)
+    except ValueError as error:
+        raise HopfieldError(
+            "weights must be those of the instances of one bag, (n,); instance_weights gives one array per bag: "
+            "choose one of them"
+        ) from error
     if values.ndim != 1 or not len(values):
         raise HopfieldError(
             f"weights must be those of the instances of one bag, (n,) with n of at least 1; got {values.shape}"
@@ -36,19 +45,16 @@ def bag(weights: ArrayLike, *, names: Sequence[str] | None = None, most: int = 1
         raise HopfieldError(f"names must be as many as weights, {len(values)}; got {len(names)}")
     order = np.argsort(-values, kind="stable")
     shown = order[:most]
-    labels = [str(i) if names is None else names[i] for i in shown]
-    heights = values[shown].tolist()
-    if len(order) > most:
-        labels.append(f"{len(order) - most} others")
-        heights.append(float(values[order[most:]].sum()))
-    figure, axes = style.panels(0.7 + 0.22 * len(labels))
+    labels = [_short(str(i if names is None else names[i])) for i in shown]
+    figure, axes = style.panels(0.7 + 0.22 * (len(labels) + 1))
     axis = axes[0, 0]
-    colours = [style.BLUE] * len(shown) + [style.GREY] * (len(labels) - len(shown))
-    axis.barh(range(len(labels)), heights, color=colours)
+    axis.barh(range(len(labels)), values[shown], color=style.BLUE)
     axis.axvline(1 / len(values), color=style.VERMILION, linewidth=1, linestyle="--")
+    if len(order) > most:
+        labels.append(f"{len(order) - most} others: {values[order[most:]].sum():.2f}")
     axis.set_yticks(range(len(labels)), labels, fontsize=style.SMALL)
-    axis.invert_yaxis()
-    style.label(axis, "weight in the bag (dashed: all alike)", "", title)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    style.label(axis, "weight (dashed: if all were alike)", "", title)
     return figure
 
 
@@ -79,3 +85,7 @@ def scores(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
         style.label(axis, "", "", name)
     style.label(axes[-1, 0], "ROC AUC in percent")
     return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"

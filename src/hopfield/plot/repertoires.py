@@ -35,14 +35,21 @@ def logo(counts: ArrayLike, *, background: ArrayLike | None = None, title: str =
         title: of the picture.
 
     Raises:
-        HopfieldError: counts of another shape, negative ones; matplotlib is not installed.
+        HopfieldError: counts of another shape, negative ones, none at all; matplotlib is not installed.
     """
-    values = np.asarray(counts, dtype=float)
+    try:
+        values = np.asarray(counts, dtype=float)
+    except ValueError as error:
+        raise HopfieldError(
+            f"counts must be numbers, (places, {len(ALPHABET)}), how often each amino acid is at each place: {error}"
+        ) from error
     if values.ndim != 2 or values.shape[1] != len(ALPHABET) or not len(values) or not (values >= 0).all():
         raise HopfieldError(
             f"counts must be numbers of at least 0, (places, {len(ALPHABET)}), one column per amino acid; "
             f"got shape {values.shape}"
         )
+    if not values.any():
+        raise HopfieldError("counts must not all be 0: there is no letter to show")
     general = np.full(len(ALPHABET), 1.0) if background is None else np.asarray(background, dtype=float)
     if general.shape != (len(ALPHABET),) or not (general > 0).all():
         raise HopfieldError(f"background must be {len(ALPHABET)} numbers above 0, got shape {general.shape}")
@@ -60,7 +67,7 @@ def logo(counts: ArrayLike, *, background: ArrayLike | None = None, title: str =
                 bottom += float(column[letter])
     axis.set_xlim(0.4, len(values) + 0.6)
     axis.set_ylim(0, 1.05 * max(1.0, float(heights.sum(1).max())))
-    axis.set_xticks(range(1, len(values) + 1))
+    axis.set_xticks(range(1, len(values) + 1, 1 + len(values) // 20))
     axis.grid(False)
     style.label(axis, "place", "bits", title)
     return figure

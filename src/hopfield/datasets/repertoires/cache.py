@@ -1,7 +1,7 @@
 """Parsed repertoires on disk, to be mapped into memory instead of parsed again.
 
 A cache is a folder with three files: the rows and the counts of all repertoires as .npy files, whose names contain a
-checksum of what they hold, and `repertoires.json`, the index. The index has the settings, the name, size and time of
+checksum of what they hold, and `repertoires.json`, the index. The index has the settings, the path, size and time of
 change of each source, and checksums of the two other files in blocks of 16 MiB; it is written last, by renaming, so
 that a cache is there as a whole or not at all. What does not agree with the index, or an index that does not agree
 with the sources, counts as no cache. Opening verifies at most 512 MiB of each file: the first block, the last, and
@@ -50,7 +50,7 @@ class Flat:
 
 
 def identity(files: list[Path], settings: Settings) -> dict[str, Any]:
-    """What a cache must agree with: the settings, and name, size and time of change of every source.
+    """What a cache must agree with: the settings, and path, size and time of change of every source.
 
     Raises:
         HopfieldError: a source that cannot be looked at.
@@ -59,7 +59,7 @@ def identity(files: list[Path], settings: Settings) -> dict[str, Any]:
         states = [file.stat() for file in files]
     except OSError as error:
         raise HopfieldError(f"cannot read the sequences: {error}") from error
-    sources = [[file.name, s.st_size, s.st_mtime_ns] for file, s in zip(files, states, strict=True)]
+    sources = [[str(file.resolve()), s.st_size, s.st_mtime_ns] for file, s in zip(files, states, strict=True)]
     return {"format": "hopfield repertoires", "version": VERSION, "settings": asdict(settings), "sources": sources}
 
 
@@ -84,7 +84,7 @@ def open_cache(folder: Path, wanted: dict[str, Any]) -> Flat | None:
             for name in ("rows", "counts")
         )
         sizes, dropped = np.array(index["sizes"], np.int64), np.array(index["dropped"], np.int64)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError):
         return None
     return Flat(rows, counts, sizes, dropped)
 

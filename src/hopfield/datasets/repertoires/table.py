@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 from hopfield.errors import HopfieldError
 
 _ENDINGS = (".tsv", ".csv")
-_MISSING = ("", "NA", "N/A", "nan", "NaN")
+_MISSING = ("", "NA", "N/A", "n/a", "nan", "NaN", "NULL", "None")
+# "007", "1_2", and integers that a float cannot hold are names
+_NUMBER = re.compile(r"[+-]?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,9 @@ def _array(values: list[str]) -> np.ndarray:
             return np.array([int(value) for value in values], np.int64)
     except (ValueError, OverflowError):
         pass
-    if not all(value in _MISSING for value in values):
-        try:
-            return np.array([np.nan if value in _MISSING else float(value) for value in values], np.float64)
-        except ValueError:
-            pass
+    present = [value for value in values if value not in _MISSING]
+    if present and all(_NUMBER.fullmatch(value) for value in present):
+        return np.array([np.nan if value in _MISSING else float(value) for value in values], np.float64)
     return np.array(values, np.str_)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import resource
+import signal
+import statistics
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +25,7 @@ from hopfield.progress import Progress
 
 SIZES = (10_000, 50_000, 100_000, 200_000, 300_000, 400_000, 500_000)
 SHARES = (0.1, 1.0)
-_TIMES = 3
+_TIMES = 5
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Cost:
     Attributes:
         sequences: how many it has.
         share: of the sequences through which the gradient passes.
-        seconds: of a forward and a backward pass on one thread, the median of three.
+        seconds: of a forward and a backward pass on one thread, the median of five.
         gigabytes: the largest resident memory of the whole process, with Python, PyTorch and the data; 10^9 bytes.
     """
 
@@ -51,16 +54,27 @@ def measure(
     """Costs of all sizes and shares, each in a new process, one after the other; those in `record` are not measured."""
     known = {(found.sequences, found.share): found for found in recorded(record, Cost)}
     wanted = list(product(shares, sizes))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
-        for i, (share, size) in enumerate(wanted, 1):
-            if (size, share) not in known:
-                known[size, share] = pool.submit(cost, size, share).result()
-                with record.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(known[size, share])) + "\n")
-            if progress is not None:
-                progress("cost of one repertoire", i, len(wanted))
+    for i, (share, size) in enumerate(wanted):
+        if progress is not None:
+            progress(f"cost of {size:,} sequences", i, len(wanted))
+        if (size, share) not in known:
+            known[size, share] = _alone(size, share)
+            with record.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(known[size, share])) + "\n")
     return [known[size, share] for share, size in wanted]
+
+
+def _alone(size: int, share: float) -> Cost:
+    """The cost in a process of its own, which leaves an interrupt to this one."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        main = threading.current_thread() is threading.main_thread()
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+        try:
+            future = pool.submit(cost, size, share)
+        finally:
+            if main:
+                signal.signal(signal.SIGINT, handler)
+        return future.result()
 
 
 def cost(sequences: int, share: float) -> Cost:
@@ -75,7 +89,7 @@ def cost(sequences: int, share: float) -> Cost:
         start = time.perf_counter()
         network(bags).square().sum().backward()
         seconds.append(time.perf_counter() - start)
-    return Cost(sequences, share, round(sorted(seconds)[_TIMES // 2], 4), round(_peak() / 1e9, 4))
+    return Cost(sequences, share, round(statistics.median(seconds), 4), round(_peak() / 1e9, 4))
 
 
 def _peak() -> int:
