@@ -1,6 +1,7 @@
 """The command line: what comes out, and one clear line with exit code 2 for whatever is wrong."""
 
 import json
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -307,3 +308,47 @@ def test_reproduce_repertoires_writes_a_table_and_figures(run, tmp_path, monkeyp
 
 def test_reproduce_repertoires_refuses_an_unknown_condition(run, tmp_path):
     refused(run("reproduce", "repertoires", "--conditions", "2 %", "--out", tmp_path), "2 %", "0.1 %")
+
+
+def test_nothing_to_reproduce(run, tmp_path):
+    refused(run("reproduce", "mil", "--sets", "", "--out", tmp_path), "choose at least one set")
+    refused(run("reproduce", "repertoires", "--conditions", " ; ", "--out", tmp_path), "no condition")
+
+
+def test_reproduce_repertoires_without_costs(run, tmp_path):
+    options = ["--repertoires", 20, "--sequences", 150, "--jobs", 1, "--backend", "sequential", "--no-cost"]
+    code, printed, _ = run("reproduce", "repertoires", "--out", tmp_path, "--conditions", "10%", *options)
+    assert code == 0
+    assert "cost.png" not in printed
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "README.md",
+        "auc.png",
+        "motif.png",
+        "outcomes.jsonl",
+        "summary.json",
+    }
+
+
+@pytest.mark.parametrize("command", ["mil", "repertoires"])
+def test_an_interrupt_says_what_is_kept(run, tmp_path, monkeypatch, command):
+    from hopfield.experiments import mil, repertoires
+
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    for experiment in (mil, repertoires):
+        monkeypatch.setattr(experiment, "run", interrupt)
+    code, _, err = run("reproduce", command, "--out", tmp_path)
+    assert code != 0
+    assert f"Stopped. {tmp_path / 'outcomes.jsonl'} has what was done; the same command goes on." in err
+
+
+def test_folders_that_cannot_be_written(run, tmp_path):
+    refused(run("reproduce", "mil", "--out", "/proc"), "cannot write into the folder /proc")
+    (tmp_path / "file").touch()
+    refused(run("reproduce", "repertoires", "--out", tmp_path / "file"), "cannot make the folder")
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "hopfield", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"hopfield {__version__}"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +39,7 @@ Images = Annotated[
     str,
     typer.Option(help="`digits` (they ship inside scikit-learn), a folder of images, or a folder with MNIST's files."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=2**32 - 1)]
 
 
 def _show_version(wanted: bool) -> None:  # the form that typer's callbacks have
@@ -110,7 +113,7 @@ def reproduce_mil(
 ) -> None:
     """Multiple-instance benchmarks: Hopfield pooling against other poolings and a kernel machine; most of an hour.
 
-    It can be stopped and started again: what is done is in outcomes.jsonl.
+    It can be stopped and started again: each method on a repetition of a set is kept in outcomes.jsonl when it is done.
 
     For example:
 
@@ -123,7 +126,7 @@ def reproduce_mil(
 
     folder = _folder(out)
     names = [name.strip() for name in sets.split(",") if name.strip()]
-    with progress_bar() as progress:
+    with _resumable(folder), progress_bar() as progress:
         outcomes = mil.run(
             names,
             data_dir=data_dir,
@@ -145,13 +148,16 @@ def reproduce_mil(
 def reproduce_repertoires(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/repertoires"),
     conditions: Annotated[
-        str, typer.Option(help='What is implanted, names separated by semicolons: "1 %; 0.1 %". [default: all]')
-    ] = "",
+        str | None, typer.Option(help='What is implanted, names separated by semicolons: "1 %; 0.1 %". [default: all]')
+    ] = None,
     repertoires: Annotated[int, typer.Option(help="Number of repertoires, half of them positive.", min=20)] = 200,
     sequences: Annotated[int, typer.Option(help="Sequences of each.", min=100)] = 5000,
     full: Annotated[
         bool, typer.Option("--full", help="The paper's size, 5,000 repertoires of 300,000, ours only; needs a GPU.")
     ] = False,
+    cost: Annotated[
+        bool, typer.Option(help="Measure time and memory of one repertoire of up to 500,000 sequences; half a minute.")
+    ] = True,
     device: Annotated[str, typer.Option(help="Where the classifier computes: cpu, cuda.")] = "cpu",
     jobs: Jobs = 2,
     backend: Backend = "loky",
@@ -159,13 +165,13 @@ def reproduce_repertoires(
 ) -> None:
     """Immune repertoires with implanted motifs: Hopfield pooling against k-mer methods; a quarter of an hour.
 
-    It can be stopped and started again: what is done is in outcomes.jsonl.
+    It can be stopped and started again: each method under a condition is kept in outcomes.jsonl when it is done.
 
     For example:
 
         hopfield reproduce repertoires
 
-        hopfield reproduce repertoires --conditions "1 %; 0.1 %" --repertoires 100 --sequences 2000 --out /tmp/few
+        hopfield reproduce repertoires --conditions "1 %; 0.1 %" --repertoires 100 --no-cost --out /tmp/few
 
         hopfield reproduce repertoires --full --device cuda --conditions "0.1 %" --jobs 1
     """
@@ -173,10 +179,11 @@ def reproduce_repertoires(
     from hopfield.experiments import repertoires as experiment
 
     folder = _folder(out)
-    names = [name.strip() for name in conditions.split(";") if name.strip()] or list(experiment.CONDITIONS)
+    given = list(experiment.CONDITIONS) if conditions is None else conditions.split(";")
+    names = experiment.conditions_of([name for name in given if name.strip()])
     if full:
         repertoires, sequences = 5000, 300_000
-    with progress_bar() as progress:
+    with _resumable(folder), progress_bar() as progress:
         outcomes = experiment.run(
             names,
             record=folder / "outcomes.jsonl",
@@ -189,20 +196,19 @@ def reproduce_repertoires(
             seed=seed,
             progress=progress,
         )
-        costs = experiment.measure(folder / "cost.jsonl", progress=progress)
-    chosen = f' --conditions "{conditions}"' if conditions else ""
-    command = (
-        f"hopfield reproduce repertoires{chosen} --repertoires {repertoires} --sequences {sequences} --seed {seed}"
-    )
+        costs = experiment.measure(folder / "cost.jsonl", progress=progress) if cost else []
+    chosen = "" if conditions is None else f' --conditions "{"; ".join(names)}"'
+    size = f"--full --device {device}" if full else f"--repertoires {repertoires} --sequences {sequences}"
+    command = f"hopfield reproduce repertoires{chosen} {size} --seed {seed}"
     typer.echo(experiment.write(outcomes, costs, folder, command=command))
     report.write_bytes(folder / "auc.png", plot.png(plot.scores(experiment.summary(outcomes))))
     curves = {f"gradient through {share:.0%}": [c for c in costs if c.share == share] for share in (0.1, 1.0)}
     points = {name: [(c.sequences, c.seconds, c.gigabytes) for c in own] for name, own in curves.items()}
-    report.write_bytes(folder / "cost.png", plot.png(plot.cost(points)))
-    with_motif = [o for o in outcomes if o.letters]
-    shown = min(with_motif, key=lambda o: (o.condition != "0.1 %", names.index(o.condition)))
+    if costs:
+        report.write_bytes(folder / "cost.png", plot.png(plot.cost(points)))
+    shown = experiment.shown(outcomes)
     report.write_bytes(folder / "motif.png", plot.png(plot.logo(shown.letters, title=f"{shown.condition} implanted")))
-    typer.echo(f"\nThe table: {folder / 'README.md'}   Figures: auc.png, cost.png, motif.png beside it")
+    typer.echo(f"\nThe table: {folder / 'README.md'}   Figures beside it: auc.png, motif.png{', cost.png' * cost}")
 
 
 def _run_tour(source: str, out: Path, seed: int, *, full: bool) -> None:
@@ -433,12 +439,26 @@ def _number(value: float | None, logarithm: float) -> str:
 
 
 def _folder(path: Path) -> Path:
-    """Make the folder now, so that a wrong path is found before the work is done."""
+    """Make the folder now and write into it, so that a wrong path is found before the work is done."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HopfieldError(f"cannot make the folder {path}: {error.strerror}") from error
-    return path
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise HopfieldError(f"cannot write into the folder {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Say what an interrupt leaves of an experiment."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\nStopped. {folder / 'outcomes.jsonl'} has what was done; the same command goes on.", err=True)
+        raise
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

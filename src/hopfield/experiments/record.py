@@ -83,7 +83,7 @@ def run_tasks(
     outcomes: list[T] = []
     calls = (delayed(function)(*arguments) for function, arguments in tasks)
     if progress is not None:
-        progress("", before, before + len(tasks))
+        progress("fits", before, before + len(tasks))
     with parallel_config(backend=backend, n_jobs=jobs), record.open("a", encoding="utf-8") as file:
         for done, found in enumerate(Parallel(return_as="generator_unordered", pre_dispatch="all")(calls), before + 1):
             outcomes += found
@@ -91,7 +91,7 @@ def run_tasks(
                 file.write(json.dumps(asdict(outcome)) + "\n")
             file.flush()
             if progress is not None:
-                progress("", done, before + len(tasks))
+                progress("fits", done, before + len(tasks))
     return outcomes
 
 

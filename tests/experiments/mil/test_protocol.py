@@ -114,7 +114,39 @@ def test_the_table_says_what_is_not_done_yet(tmp_path):
         return mil.protocol.Outcome(name, "Mean pooling", repetition, (0.5,) * 10, ("x",) * 10, 1.0, 0, "")
 
     table = mil.write([outcome("fox", 0), outcome("fox", 1), outcome("tiger", 0)], tmp_path, command="the command")
-    assert "| 50.00 ± 0.00 (1 of 2 repetitions) | 50.00 ± 0.00 |" in table
+    assert "| 50.00 (1 of 2 repetitions) | 50.00 ± 0.00 |" in table
+
+
+def test_the_page_says_what_was_run_and_no_more(tmp_path):
+    def page(*names):
+        outcomes = [
+            mil.protocol.Outcome(name, "Mean pooling", 0, (0.5,) * 10, ("x",) * 10, 1.0, 0, "") for name in names
+        ]
+        mil.write(outcomes, tmp_path, command="the command")
+        return (tmp_path / "README.md").read_text()
+
+    assert "*Printed* rows" in page("fox", "musk1")
+    assert "*Printed* rows" not in page("musk1")
+    assert "was not run" in page("musk1")
+    assert "was not run" not in page("ucsb")
+    assert "mean over ten folds. The figure" in page("fox")
+
+
+def test_sets_are_run_once_and_only_as_often_as_asked(tmp_path, quick):
+    options = {"record": tmp_path / "outcomes.jsonl", "jobs": 1, "backend": "sequential"}
+    assert len(mil.run(["a", "a"], repetitions=2, **options)) == 2 * len(mil.METHODS)
+    assert {outcome.repetition for outcome in mil.run(["a"], repetitions=1, **options)} == {0}
+    with pytest.raises(HopfieldError, match="choose at least one set, of tiger, fox"):
+        mil.run([], **options)
+
+
+def test_outcomes_of_other_data_are_not_taken(tmp_path, quick, monkeypatch):
+    options = {"record": tmp_path / "outcomes.jsonl", "repetitions": 1, "jobs": 1, "backend": "sequential"}
+    first = mil.run(["a"], **options)
+    monkeypatch.setattr(protocol, "load_mil", lambda name, data_dir: some_data(name, seed=1))
+    second = mil.run(["a"], **options)
+    assert len(second) == len(first)
+    assert not {outcome.settings for outcome in first} & {outcome.settings for outcome in second}
 
 
 def test_the_page_and_the_summary(tmp_path):

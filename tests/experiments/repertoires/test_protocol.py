@@ -80,6 +80,23 @@ def test_an_unknown_condition(tmp_path):
         experiment.run(["7 %"], record=tmp_path / "outcomes.jsonl")
 
 
+def test_names_of_conditions():
+    assert protocol.conditions_of(["0.1%", " 1 %,three motifs ", "0.1 %"]) == ["0.1 %", "1 %, three motifs"]
+    with pytest.raises(HopfieldError, match="no condition; expected some of '10 %'"):
+        protocol.conditions_of([])
+
+
+def test_the_page_says_what_was_run_and_no_more(outcomes, tmp_path):
+    experiment.write(outcomes[0], [], tmp_path, command="the command")
+    page = (tmp_path / "README.md").read_text()
+    for absent in ("three motifs", "Four fixed letters", "cost.png", "gradient through"):
+        assert absent not in page
+    assert "The motif of the first fold at 10 % as a logo" in page
+    assert " 10.0" not in page
+    chance = json.loads((tmp_path / "summary.json").read_text())["10 %"][protocol.OURS]["chance"]
+    assert chance == pytest.approx(15 / 150)
+
+
 def test_the_page_and_the_summary(outcomes, tmp_path):
     costs = [Cost(1000, 0.1, 0.25, 0.5)]
     table = experiment.write(outcomes[0], costs, tmp_path, command="the command")

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from hopfield.datasets import MILDataset, load_mil
+from hopfield.errors import HopfieldError
 from hopfield.estimators.bags import HopfieldBagClassifier
 from hopfield.experiments.mil.rivals import (
     BagKernelSVM,
@@ -52,7 +53,7 @@ class Outcome:
         chosen: what was chosen inside the training part of every fold.
         seconds: processor time of one core.
         seed: that the random numbers came from.
-        settings: digest of the settings of the method.
+        settings: digest of the settings of the method, of the data and of its folds.
     """
 
     data: str
@@ -92,11 +93,15 @@ def run(
         progress: called after every outcome.
 
     Raises:
-        HopfieldError: missing data, an unknown backend or one that is not installed.
+        HopfieldError: no set, missing data, an unknown backend or one that is not installed.
     """
+    sets = list(dict.fromkeys(sets))
+    if not sets:
+        raise HopfieldError(f"choose at least one set, of {', '.join(SETS)} and ucsb")
     loaded = {name: load_mil(name, data_dir=data_dir) for name in sets}
     known = [outcome for outcome in recorded(record, Outcome) if outcome.seed == seed and outcome.data in loaded]
-    done = [outcome for outcome in known if outcome.settings == settings_of(outcome.method)]
+    known = [outcome for outcome in known if outcome.repetition < _repetitions(outcome.data, repetitions)]
+    done = [outcome for outcome in known if outcome.settings == settings_of(loaded[outcome.data], outcome.method)]
     have = {(outcome.data, outcome.method, outcome.repetition) for outcome in done}
     keys = ((name, i, method) for name in sets for i in range(_repetitions(name, repetitions)) for method in METHODS)
     wanted = [(name, i, method) for name, i, method in keys if (name, method, i) not in have]
@@ -108,11 +113,11 @@ def _repetitions(name: str, asked: int) -> int:
     return min(asked, LARGE.get(name, asked))
 
 
-def settings_of(method: str) -> str:
-    """The digest of everything that shapes the outcomes of a method, but for data and seed."""
-    if method in NETWORKS:
-        return digest(NETWORKS[method]().get_params())
-    return digest({"costs": COSTS, "gammas": GAMMAS, "inner": INNER})
+def settings_of(data: MILDataset, method: str) -> str:
+    """The digest of everything that shapes the outcomes of a method, but for repetition and seed."""
+    own = NETWORKS[method]().get_params() if method in NETWORKS else {"C": COSTS, "gamma": GAMMAS, "inner": INNER}
+    given = [data.bags.instances.double().sum().item(), data.bags.sizes.tolist(), data.labels.tolist()]
+    return digest({"own": own, "data": given, "folds": None if data.folds is None else data.folds.tolist()})
 
 
 def evaluate(data: MILDataset, method: str, repetition: int, seed: int) -> list[Outcome]:
@@ -127,7 +132,7 @@ def evaluate(data: MILDataset, method: str, repetition: int, seed: int) -> list[
         scores, chosen = _kernel_machine(data, test, seed)
     auc = tuple(float(roc_auc_score(data.labels[fold], row[fold])) for fold, row in zip(test, scores, strict=True))
     seconds = round(time.process_time() - begin, 1)
-    return [Outcome(data.name, method, repetition, auc, chosen, seconds, seed, settings_of(method))]
+    return [Outcome(data.name, method, repetition, auc, chosen, seconds, seed, settings_of(data, method))]
 
 
 def folds_of(data: MILDataset, repetition: int, seed: int) -> np.ndarray:
@@ -135,7 +140,7 @@ def folds_of(data: MILDataset, repetition: int, seed: int) -> np.ndarray:
     if data.folds is not None and repetition < len(data.folds):
         given: np.ndarray = data.folds[repetition]
         return given
-    return _stratified(data.labels, np.ones(len(data.labels), bool), 10, 1000 * seed + repetition)
+    return _stratified(data.labels, np.ones(len(data.labels), bool), 10, (1000 * seed + repetition) % 2**32)
 
 
 def _inner(labels: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:

@@ -25,6 +25,15 @@ PRINTED: dict[str, dict[str, tuple[float, float | None]]] = {
 }
 
 
+# parts of the page that not every run has
+_PRINTED_ROWS = """*Printed* rows are those of Ramsauer et al. 2021, table 1, where the rivals are taken from other
+papers; the partitions behind them are not these.
+"""
+_NO_UCSB = """UCSB Breast Cancer was not run: no file of it comes with the others (its reader is tested on a made-up
+file of its layout; `--sets ucsb` runs it where there is one).
+"""
+
+
 def summary(outcomes: Sequence[Outcome]) -> dict[str, dict[str, dict[str, float]]]:
     """{set: {method: {"auc": mean, "std": deviation}}}: over repetitions, of the mean over folds; AUC in 0 … 1."""
     found: dict[str, dict[str, dict[str, float]]] = {}
@@ -55,7 +64,7 @@ def _table(found: dict[str, dict[str, dict[str, float]]], outcomes: Sequence[Out
         if not any(method in found[name] for name in names):
             continue
         cells = [
-            f"{100 * cell['auc']:.2f} ± {100 * cell['std']:.2f}{_so_far(done[name, method], all_)}"
+            f"{100 * cell['auc']:.2f}{_spread(cell, done[name, method])}{_so_far(done[name, method], all_)}"
             if (cell := found[name].get(method))
             else ""
             for name in names
@@ -71,12 +80,22 @@ def _table(found: dict[str, dict[str, dict[str, float]]], outcomes: Sequence[Out
     return "\n".join(lines)
 
 
+def _spread(cell: dict[str, float], repetitions: int) -> str:
+    return f" ± {100 * cell['std']:.2f}" if repetitions > 1 else ""
+
+
 def _so_far(done: int, most: int) -> str:
     return "" if done == most else f" ({done} of {most} repetitions)"
 
 
 def _page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
     repetitions = len({outcome.repetition for outcome in outcomes})
+    over = "mean over ten folds"
+    if repetitions > 1:
+        over += f", then mean ± standard deviation over {repetitions} repetitions of the\ncross-validation"
+    names = {outcome.data for outcome in outcomes}
+    printed = _PRINTED_ROWS if any(names & row.keys() for row in PRINTED.values()) else ""
+    ucsb = "" if "ucsb" in names else _NO_UCSB
     seconds = sum(outcome.seconds for outcome in outcomes)
     versions_ = ", ".join(f"{name} {version}" for name, version in versions().items())
     computer = machine(1)
@@ -91,15 +110,11 @@ def _page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
 
 `{command}`
 
-ROC AUC in percent: the mean over ten folds, then mean ± standard deviation over {repetitions} repetitions of the
-cross-validation. The figure: `auc.png`. The AUC of every fold: `outcomes.jsonl`. Numbers: `summary.json`.
+ROC AUC in percent: the {over}. The figure: `auc.png`. The AUC of every fold: `outcomes.jsonl`. Numbers: `summary.json`.
 
 {table}
 
-*Printed* rows are those of Ramsauer et al. 2021, table 1, where the rivals are taken from other papers; the partitions
-behind them are not these. UCSB Breast Cancer was not run: its file was not at hand (its reader is tested on a made-up
-file of that layout).
-
+{printed}{ucsb}
 ## Protocol
 
 - The partitions are given with the data (tiger, fox, elephant, musk1: five times ten folds), or drawn, stratified
@@ -120,7 +135,7 @@ file of that layout).
 ## Made by
 
 {versions_}; {computer["processor"]}, {computer["cores"]} cores; seed {outcomes[0].seed};
-{seconds / 60:.0f} minutes of one core in all.
+{seconds / 60:.1f} minutes of one core in all.
 """
 
 

@@ -26,7 +26,7 @@ OURS = "HopfieldBagClassifier"
 KNOWN = "Known motif"
 METHODS = (OURS, *RIVALS, KNOWN)
 FOLDS = 5
-_SHOWN = 100  # the heaviest sequences that are looked at
+SHOWN = 100  # the heaviest sequences that are looked at
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,7 @@ def run(
     Raises:
         HopfieldError: an unknown condition, a backend that is not there.
     """
-    unknown = [name for name in conditions if name not in CONDITIONS]
-    if unknown:
-        raise HopfieldError(f"unknown condition {unknown[0]!r}; expected some of {', '.join(map(repr, CONDITIONS))}")
-    conditions = list(dict.fromkeys(conditions))
+    conditions = conditions_of(conditions)
     size = (repertoires, sequences, seed)
     done = [o for o in recorded(record, Outcome) if (o.repertoires, o.sequences, o.seed) == size]
     done = [o for o in done if o.condition in conditions and (rivals or o.method not in RIVALS)]
@@ -142,6 +139,20 @@ def run(
         if rivals and not {(name, rival) for rival in RIVALS} <= have:
             tasks.append((kmers, (name, *size)))
     return done + run_tasks(tasks, record, jobs=jobs, backend=backend, progress=progress)
+
+
+def conditions_of(names: Sequence[str]) -> list[str]:
+    """Names of conditions as `CONDITIONS` has them, once each; spaces do not matter.
+
+    Raises:
+        HopfieldError: none, or an unknown one.
+    """
+    known = {name.replace(" ", ""): name for name in CONDITIONS}
+    unknown = [name for name in names if name.replace(" ", "") not in known]
+    if unknown or not names:
+        what = f"unknown condition {unknown[0]!r}" if unknown else "no condition"
+        raise HopfieldError(f"{what}; expected some of {', '.join(map(repr, CONDITIONS))}")
+    return list(dict.fromkeys(known[name.replace(" ", "")] for name in names))
 
 
 def settings_of(condition: str, method: str) -> str:
@@ -190,7 +201,7 @@ def hopfield(name: str, repertoires: int, sequences: int, seed: int, device: str
         auc.append(float(roc_auc_score(labels[fold], model.decision_function(held.bags))))
         weights = model.instance_weights(held.bags)
         share.append(precision(weights, held))
-        rows, texts = heaviest(weights, held, _SHOWN)
+        rows, texts = heaviest(weights, held, SHOWN)
         counts = aligned(model, rows)
         motifs.append(consensus(counts))
         letters = letters or counts.tolist()
