@@ -10,8 +10,9 @@ import torch
 
 from hopfield.bags import Bags
 from hopfield.datasets import simulate_repertoires
-from hopfield.datasets.repertoires import ALPHABET
+from hopfield.datasets.repertoires import ALPHABET, encode
 from hopfield.errors import HopfieldError
+from hopfield.estimators import HopfieldBagClassifier, shared_motif
 from hopfield.estimators.motifs import enriched_motifs
 from tests.core.catalogue import examples, generator, integer
 
@@ -224,3 +225,25 @@ def test_what_was_seen_too_rarely_says_nothing():
 def test_rows_that_make_no_sense(rows, message):
     with pytest.raises(HopfieldError, match=message):
         enriched_motifs(Bags(rows, [0, 1, 3]), torch.tensor([0, 1]), torch.ones(1, 2).bool(), 3)
+
+
+def test_heavy_sequences_are_aligned_by_what_they_share():
+    data = simulate_repertoires(30, 100, motifs=("CRWQM",), rate=0.1, seed=3)
+    model = HopfieldBagClassifier.for_sequences(random_state=0).fit(data.bags, data.labels)
+    generator = np.random.default_rng(0)
+    rest = ["".join(generator.choice(list("ADEFG"), 5)) for _ in range(40)]
+    letters = encode([text[: i % 6] + "CRWQM" + text[i % 6 :] for i, text in enumerate(rest)])
+    bags = Bags.from_list([torch.cat([torch.zeros(len(letters), 1, dtype=torch.uint8), letters], 1)])
+    counts = shared_motif(model, bags)
+    assert counts.shape == (9, 20)
+    best = "".join(ALPHABET[place.argmax()] if place.max() > 30 else "." for place in counts)
+    assert best.strip(".") == "CRWQM"
+    assert shared_motif(model, bags, most=7).sum(1).max() == 7
+    with pytest.raises(HopfieldError, match="no sequences in these bags"):
+        shared_motif(model, bags.keep(torch.zeros(40, dtype=torch.bool)))
+
+
+def test_only_sequences_have_motifs():
+    model = HopfieldBagClassifier(epochs=1, n_estimators=1).fit([np.eye(2), np.ones((1, 2))], [0, 1])
+    with pytest.raises(HopfieldError, match="this one has Standardize"):
+        shared_motif(model, Bags.from_list([torch.eye(2)]))

@@ -11,5 +11,6 @@ except ImportError as error:
 
 from hopfield.estimators.bags import HopfieldBagClassifier
 from hopfield.estimators.instances import InstanceTransformer
+from hopfield.estimators.motifs import shared_motif
 
-__all__ = ["HopfieldBagClassifier", "InstanceTransformer"]
+__all__ = ["HopfieldBagClassifier", "InstanceTransformer", "shared_motif"]

@@ -1,27 +1,31 @@
-"""Where kernels of sequences begin: short patterns of letters that are more frequent in one class than in the others.
+"""Motifs, where kernels of sequences begin and where they end.
 
 A kernel that starts at random has nothing to attend to: one sequence in a thousand says what class a bag has. Counting
-says where to look, and learning takes it from there.
+which patterns of letters are more frequent in one class than in the others says where to look, and learning takes it
+from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hopfield.bags import Bags
-from hopfield.nn.sequences import LETTERS, check_rows
+from hopfield.errors import HopfieldError
+from hopfield.nn.sequences import LETTERS, SequenceEmbedding, check_rows
 
 Motif: TypeAlias = tuple[int, ...]
 """Codes of letters; 0 for any letter."""
 
 _SEEN = 4  # a pattern that was seen fewer times says nothing
 _ROWS = 1 << 16  # sequences that are counted at a time
+_ROUNDS = 10  # of aligning the sequences that share a motif
+_PRIOR = 0.5  # added to the counts of letters
 
 
 def enriched_motifs(
@@ -129,3 +133,56 @@ def _motif(code: int, places: tuple[int, ...]) -> Motif:
         code, letter = divmod(code, LETTERS)
         motif[place] = letter + 1
     return tuple(motif)
+
+
+def shared_motif(model: Any, bags: Bags, *, most: int = 100) -> np.ndarray:
+    """How often each letter is at each place of the motif that the heaviest sequences share: counts (kernel, 20).
+
+    Of all sequences of the bags those with the largest weights are taken. Those with the motif of the kernel that fires
+    most are aligned by it. Then all of them are searched with the letters so found, as log-odds against letters in
+    general, and aligned anew, some times over.
+
+    Args:
+        model: a fitted `HopfieldBagClassifier.for_sequences()`, or another with `embedding="sequences"`.
+        bags: encoded sequences, bags that were not learnt from, say.
+        most: how many sequences are looked at.
+
+    Returns:
+        Counts in the order of `hopfield.datasets.repertoires.ALPHABET`, for `hopfield.plot.logo`.
+
+    Raises:
+        HopfieldError: a classifier with another embedding; no sequences.
+
+    Example:
+        >>> plot.logo(shared_motif(model, test.bags)).savefig("motif.png", dpi=200)
+    """
+    kernels = model.networks_[0].embedding[0]
+    if not isinstance(kernels, SequenceEmbedding):
+        raise HopfieldError(
+            'motifs are those of a classifier with embedding="sequences", HopfieldBagClassifier.for_sequences() say; '
+            f"this one has {type(kernels).__name__}"
+        )
+    if not bags.total:
+        raise HopfieldError("there are no sequences in these bags, and so no motif")
+    weights = np.concatenate(model.instance_weights(bags))
+    rows = bags.instances[torch.from_numpy(np.argsort(-weights, kind="stable")[:most])]
+    with torch.no_grad():
+        fired = kernels(rows) > 0  # (n, features)
+    feature = int(fired.sum(0).argmax())
+    first = rows[fired[:, feature]] if bool(fired.any()) else rows
+    windows = kernels.best_windows(first, feature).numpy()  # (m, kernel)
+    background = _letters(rows[:, 1:].numpy().reshape(-1, 1))[0] + _PRIOR
+    background /= background.sum()
+    search = SequenceEmbedding(1, kernel=kernels.kernel, counts=False)
+    for _ in range(_ROUNDS):
+        counts = _letters(windows)
+        share = (counts + _PRIOR * LETTERS * background) / (counts.sum(1, keepdims=True) + _PRIOR * LETTERS)
+        with torch.no_grad():
+            search.weight.copy_(torch.from_numpy(np.log(share / background)).unsqueeze(2))
+        windows = search.best_windows(rows, 0).numpy()
+    return _letters(windows)
+
+
+def _letters(windows: np.ndarray) -> np.ndarray:
+    """The counts of letters (m, kernel) at each place: (kernel, 20), without what lies outside the sequence."""
+    return np.stack([np.bincount(place, minlength=LETTERS + 1)[1:].astype(float) for place in windows.T])

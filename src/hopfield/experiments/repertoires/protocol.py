@@ -15,11 +15,11 @@ from sklearn.model_selection import StratifiedKFold
 
 from hopfield.datasets.repertoires import Repertoires, find_motif, simulate_repertoires
 from hopfield.errors import HopfieldError
-from hopfield.estimators import HopfieldBagClassifier
+from hopfield.estimators import HopfieldBagClassifier, shared_motif
 from hopfield.experiments.record import digest, recorded, run_tasks
 from hopfield.experiments.repertoires.baselines import METHODS as RIVALS
 from hopfield.experiments.repertoires.baselines import run_baselines
-from hopfield.experiments.repertoires.motifs import aligned, consensus, heaviest, precision
+from hopfield.experiments.repertoires.motifs import consensus, heaviest, precision
 from hopfield.progress import Progress
 
 OURS = "HopfieldBagClassifier"
@@ -201,11 +201,10 @@ def hopfield(name: str, repertoires: int, sequences: int, seed: int, device: str
         auc.append(float(roc_auc_score(labels[fold], model.decision_function(held.bags))))
         weights = model.instance_weights(held.bags)
         share.append(precision(weights, held))
-        rows, texts = heaviest(weights, held, SHOWN)
-        counts = aligned(model, rows)
+        counts = shared_motif(model, held.bags, most=SHOWN)
         motifs.append(consensus(counts))
         letters = letters or counts.tolist()
-        examples = examples or texts[:10]
+        examples = examples or heaviest(weights, held, 10)
     return [
         Outcome(
             name,
