@@ -463,7 +463,7 @@ def test_sequences_through_folds_of_bags():
 def test_a_classifier_for_sequences(n_estimators, tmp_path):
     data = simulate_repertoires(40, 200, motifs=("SFENW",), rate=0.05, seed=1)
     model = HopfieldBagClassifier.for_sequences(random_state=0, n_estimators=n_estimators, epochs=6)
-    wanted = {"embedding": "sequences", "top_share": 0.1, "learning_rate": 0.003, "decay": 0.8}
+    wanted = {"embedding": "sequences", "top_share": 0.1, "learning_rate": 0.003, "decay": 0.8, "label_smoothing": 0.0}
     wanted |= {"random_state": 0, "n_estimators": n_estimators, "epochs": 6}
     assert clone(model).get_params() == model.get_params() == HopfieldBagClassifier(**wanted).get_params()
     assert HopfieldBagClassifier.for_sequences().get_params()["epochs"] == 8
@@ -894,7 +894,11 @@ def test_weights_that_make_no_sense(weight, message, bags):
 WRONG = [
     *((name, value) for name in ("heads", "head_size", "states", "steps", "n_estimators") for value in (0, 1.5, True)),
     *(("epochs", value) for value in (0, "many", None)),
-    *((name, value) for name in ("dropout", "bag_dropout") for value in (-0.1, 1.0, "a", None, True)),
+    *(
+        (name, value)
+        for name in ("dropout", "bag_dropout", "label_smoothing")
+        for value in (-0.1, 1.0, "a", None, True)
+    ),
     *(("weight_decay", value) for value in (-1, np.inf, np.nan)),
     *((name, value) for name in ("top_share", "decay", "validation_fraction") for value in (0, 1.1, None, np.nan)),
     *(("learning_rate", value) for value in (0, -1, np.inf, np.nan, "fast")),

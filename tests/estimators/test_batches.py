@@ -71,4 +71,8 @@ def test_the_loss_is_a_weighted_sum_of_cross_entropies(classes):
     targets = torch.tensor([0, 1, 1, 0, 2 if classes == 3 else 1])
     full = torch.cat([torch.zeros_like(logits), logits], -1) if classes == 1 else logits
     expected = -(torch.log_softmax(full, -1)[:, torch.arange(5), targets] * weights).sum(1)
-    torch.testing.assert_close(weighted_loss(logits, targets, weights), expected)
+    torch.testing.assert_close(weighted_loss(logits, targets, weights, 0.0), expected)
+    spread = -(torch.log_softmax(full, -1).mean(-1) * weights).sum(1)  # the labels are any class alike
+    for share in (0.1, 0.5):
+        smooth = weighted_loss(logits, targets, weights, share)
+        torch.testing.assert_close(smooth, (1 - share) * expected + share * spread)

@@ -79,6 +79,9 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         learning_rate: of AdamW in the first epoch.
         decay: its factor from one epoch to the next.
         weight_decay: of AdamW.
+        label_smoothing: share of each label that is spread evenly over all classes. Without, networks become sure of
+            whatever they learnt by heart, and the mean over networks is that of the surest. With it, probabilities
+            keep away from 0 and 1.
         class_weight: None, "balanced", or {class: weight}.
         early_stopping: whether every network keeps the parameters of its best epoch, by the loss on a share of the
             training bags that it does not learn from.
@@ -125,6 +128,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         learning_rate: float = 1e-3,
         decay: float = 0.97,
         weight_decay: float = 0.01,
+        label_smoothing: float = 0.2,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.2,
@@ -152,6 +156,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.decay = decay
         self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -170,10 +175,10 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             different: parameters of the classifier, where they are not to be
-                n_estimators=1, epochs=8, learning_rate=0.003, decay=0.8, top_share=0.1.
+                n_estimators=1, epochs=8, learning_rate=0.003, decay=0.8, top_share=0.1, label_smoothing=0.
         """
         settings: dict[str, Any] = {"embedding": "sequences", "n_estimators": 1, "top_share": 0.1}
-        settings |= {"epochs": 8, "learning_rate": 0.003, "decay": 0.8}
+        settings |= {"epochs": 8, "learning_rate": 0.003, "decay": 0.8, "label_smoothing": 0.0}
         return cls(**settings | different)
 
     # -------------------------------------------------------------------------------------------------------- learning
@@ -270,7 +275,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 
             def losses(which: Tensor, logits: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
                 weight = weight[:, which].to(device)
-                return weighted_loss(logits, targets[which.to(device)], weight), weight.sum(1)
+                of_bags = targets[which.to(device)]
+                return weighted_loss(logits, of_bags, weight, float(self.label_smoothing)), weight.sum(1)
 
             def loss(which: Tensor) -> tuple[Tensor, Tensor]:
                 batch = bags[which].to(device)

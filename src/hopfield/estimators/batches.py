@@ -70,12 +70,17 @@ def held_out(targets: Tensor, weights: Tensor, fraction: float, seed: int) -> Te
     return held
 
 
-def weighted_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums (M,) of the cross entropies of logits (M, B, C), one logit for two classes."""
+def weighted_loss(logits: Tensor, targets: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+    """Weighted sums (M,) of the cross entropies of logits (M, B, C), one logit for two classes.
+
+    A share `smoothing` of every label is spread evenly over all classes.
+    """
     if logits.shape[-1] == 1:
-        wanted = targets.to(logits.dtype).expand(logits.shape[:-1])
+        wanted = (targets.to(logits.dtype) * (1 - smoothing) + smoothing / 2).expand(logits.shape[:-1])
         losses = F.binary_cross_entropy_with_logits(logits.squeeze(-1), wanted, reduction="none")
     else:
         wide = targets.expand(logits.shape[:-1])
-        losses = F.cross_entropy(logits.flatten(0, 1), wide.flatten(), reduction="none").view(wide.shape)
+        losses = F.cross_entropy(
+            logits.flatten(0, 1), wide.flatten(), reduction="none", label_smoothing=smoothing
+        ).view(wide.shape)
     return (losses * weights).sum(1)

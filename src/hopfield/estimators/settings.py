@@ -29,7 +29,12 @@ def check_settings(model: Any) -> None:
         value = getattr(model, name)
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise HopfieldError(f"{name} must be an integer of at least {least}, got {value!r}")
-    for name, low, high in (("dropout", 0, 1), ("bag_dropout", 0, 1), ("weight_decay", 0, math.inf)):
+    for name, low, high in (
+        ("dropout", 0, 1),
+        ("bag_dropout", 0, 1),
+        ("label_smoothing", 0, 1),
+        ("weight_decay", 0, math.inf),
+    ):
         value = getattr(model, name)
         if not is_number(value) or not low <= value < high:
             raise HopfieldError(f"{name} must be a number of at least {low} and below {high}, got {value!r}")
