@@ -579,3 +579,10 @@ class Column:
 def test_tables_are_taken_as_arrays():
     bags = Bags.from_groups(Column([[1.0], [2.0], [3.0]]), np.array(["b", "a", "b"]))
     assert [bag.flatten().tolist() for bag in bags] == [[2.0], [1.0, 3.0]]
+
+
+def test_arrays_of_the_other_byte_order():
+    rows = np.arange(12, dtype=">f4").reshape(6, 2)
+    bags = Bags.from_groups(rows, np.array([0, 0, 1, 1, 1, 2], dtype=">i8"))
+    assert bags.instances.tolist() == rows.tolist()
+    assert bags.sizes.tolist() == [2, 3, 1]

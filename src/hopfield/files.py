@@ -63,7 +63,8 @@ class Kind:
             temporary.chmod(0o666 & ~umask)
             temporary.replace(path)
         except (OSError, safetensors.SafetensorError) as error:
-            raise HopfieldError(f"cannot write the {self.noun} to {path}: {error}") from error
+            reason = getattr(error, "strerror", None) or error  # without the name of the temporary file
+            raise HopfieldError(f"cannot write the {self.noun} to {path}: {reason}") from error
         finally:
             if temporary is not None:
                 with contextlib.suppress(OSError):

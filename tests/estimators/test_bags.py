@@ -965,3 +965,14 @@ def test_bags_of_any_sizes(seed):
     model = classifier(epochs=1).fit(bags, some_labels(12))
     expected = np.concatenate([model.decision_function([bag]) for bag in bags])
     np.testing.assert_allclose(model.decision_function(bags), expected, atol=1e-5)
+
+
+def test_transformers_that_write_into_what_they_get_leave_the_bags_alone(bags):
+    from sklearn.preprocessing import StandardScaler
+
+    given = Bags.from_list(bags)
+    before = given.instances.clone()
+    transformer = InstanceTransformer(StandardScaler(copy=False)).fit(given)
+    first, second = transformer.transform(given), transformer.transform(given)
+    assert torch.equal(given.instances, before)
+    assert torch.equal(first.instances, second.instances)

@@ -21,7 +21,8 @@ def as_tensor(name: str, given: Any, expected: str) -> Tensor:
     refuse_masks(name, given)
     try:
         if isinstance(given, np.ndarray):
-            return torch.from_numpy(np.require(given, requirements=["C", "W"]))
+            native = given.astype(given.dtype.newbyteorder("="), copy=False)
+            return torch.from_numpy(np.require(native, requirements=["C", "W"]))
         if isinstance(given, Sequence) and all(isinstance(entry, int | np.integer) for entry in given):
             return torch.tensor([int(entry) for entry in given], dtype=torch.int64)
     except TypeError as error:

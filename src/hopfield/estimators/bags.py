@@ -61,7 +61,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         heads: number of heads of the pooling.
         head_size: their size k.
         states: number of learned states.
-        beta: inverse temperature; None: 1/√k; "learned": one per head, from there on.
+        beta: inverse temperature; None: 1/√k; "learned": one for each head, which begins at 1/√k.
         separation: name or object, see `hopfield.separation`.
         steps: number of updates of the states.
         hidden: sizes of the layers between the pooled bag and the logits; () for none.
@@ -70,8 +70,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         dropout: of embedded instances and pooled bags.
         bag_dropout: share of the instances of a bag that are left out, drawn anew in every step; one is always left.
         top_share: share of the instances of a bag through which gradients pass, those with the largest weights; 1:
-            all. For bags of very many instances: all count in the output, but memory is needed for these only. Of a
-            bag at least 256.
+            all. For bags of very many instances: all count in the output, but memory is needed for these only. At
+            least 256 instances of a bag are among them.
         n_estimators: number of networks.
         epochs: passes over the training bags.
         batch_size: instances in a batch (at least one bag is); "auto": as many as 32 bags have on average, but
@@ -174,8 +174,8 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         of the sequences with the largest weights.
 
         Args:
-            different: parameters of the classifier, where they are not to be
-                n_estimators=1, epochs=8, learning_rate=0.003, decay=0.8, top_share=0.1, label_smoothing=0.
+            different: parameters of the classifier. Those not given are as in the constructor, but for n_estimators=1,
+                epochs=8, learning_rate=0.003, decay=0.8, top_share=0.1, label_smoothing=0.
         """
         settings: dict[str, Any] = {"embedding": "sequences", "n_estimators": 1, "top_share": 0.1}
         settings |= {"epochs": 8, "learning_rate": 0.003, "decay": 0.8, "label_smoothing": 0.0}

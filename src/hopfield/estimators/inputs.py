@@ -96,7 +96,8 @@ def _numbers(name: str, given: Any) -> Tensor:
             raise TypeError(f"an array of {array.dtype}")
         if array.dtype.kind == "f" and array.dtype.itemsize > 8:
             array = array.astype(np.float64)
-        return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        return torch.from_numpy(np.require(native, requirements=["C", "W"]))
     except (TypeError, ValueError) as error:
         raise HopfieldError(f"{name} must hold numbers; {_FORMS}; got {type(given).__name__} ({error})") from error
 

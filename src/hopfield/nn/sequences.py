@@ -15,6 +15,7 @@ from hopfield.errors import HopfieldError
 LETTERS = 20
 """The number of amino acids."""
 
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 # sequences whose windows are held at once
 _PIECE = 1 << 13
 
@@ -209,7 +210,7 @@ def check_rows(rows: Tensor, letters: int) -> None:
     Raises:
         HopfieldError: rows of another form, or other letters.
     """
-    if rows.dim() != 2 or rows.shape[1] < 2 or rows.is_floating_point():
+    if rows.dim() != 2 or rows.shape[1] < 2 or rows.dtype not in _INTEGERS:
         raise HopfieldError(
             "sequences must be integers (total, 1 + L): 16 log2(count), then letters, 0 for padding, as "
             f"hopfield.datasets.load_repertoires encodes them; got shape {tuple(rows.shape)} of {rows.dtype}"

@@ -192,3 +192,12 @@ def test_ucsb_damaged(tmp_path):
         with pytest.raises(HopfieldError, match=message) as error:
             load_mil("ucsb", data_dir=tmp_path)
         assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["fox", "tiger", "elephant", "musk1"])
+def test_one_flipped_bit_of_a_known_file_is_found(data, tmp_path, name):
+    content = bytearray((data / "mil" / FILES[name]).read_bytes())
+    content[185] ^= 16  # some of these crash the parser
+    (tmp_path / FILES[name]).write_bytes(content)
+    with pytest.raises(HopfieldError, match="the size of the file that is known, but not its checksum"):
+        load_mil(name, data_dir=tmp_path)

@@ -190,3 +190,28 @@ def test_the_index_is_json_and_the_rest_are_arrays(written, tmp_path):
     assert index["sizes"] == found.bags.sizes.tolist()
     rows = np.load(tmp_path / index["files"]["rows"]["name"], allow_pickle=False)
     assert np.array_equal(rows, found.bags.instances.numpy())
+
+
+def test_the_same_names_elsewhere_are_other_repertoires(written, tmp_path):
+    here, _ = load(written, tmp_path / "cache")
+    there = here[[1, 0, 2, 3, 4]]
+    moved = type(here)(here.names, there.bags, there.counts, here.labels, here.classes).write(tmp_path / "other")
+    for one in (tmp_path / "data" / "repertoires").iterdir():
+        state = one.stat()
+        twin = tmp_path / "other" / "repertoires" / one.name
+        os.utime(twin, ns=(state.st_atime_ns, state.st_mtime_ns))
+    found, anew = load(moved, tmp_path / "cache")
+    assert anew
+    assert not torch.equal(found.bags.instances, here.bags.instances)
+
+
+def test_what_killed_processes_left_is_cleared_away_after_a_day(written, tmp_path):
+    folder = tmp_path / "cache"
+    old, new = folder / ".partial-old", folder / ".partial-new"
+    for left in (old, new):
+        left.mkdir(parents=True)
+        (left / "rows.npy").touch()
+    os.utime(old, (0, 0))
+    load(written, folder)
+    assert not old.exists()
+    assert new.exists()  # another process may be at it

@@ -288,3 +288,8 @@ def test_simulated_repertoires_are_written_and_read(tmp_path_factory, seed):
     assert [after.sequences(i) for i in range(4)] == [before.sequences(i) for i in range(4)]
     assert after.counts.equal(before.counts)
     assert [after.classes[i] for i in after.labels] == [before.classes[i] for i in before.labels]
+
+
+def test_a_folder_is_no_table(tmp_path):
+    with pytest.raises(HopfieldError, match=r"is a folder; give the table of repertoires, .*metadata\.tsv"):
+        load_repertoires(tmp_path)

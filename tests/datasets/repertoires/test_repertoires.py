@@ -119,3 +119,10 @@ def test_what_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HopfieldError, match="cannot write to"):
         small().write(tmp_path / "file")
+
+
+def test_classes_differ_and_what_was_seen_was_seen_once(tmp_path):
+    with pytest.raises(HopfieldError, match="classes must have different names"):
+        small(classes=("yes", "yes"))
+    with pytest.raises(HopfieldError, match="counts must be at least 1, got 0 in 'a'"):
+        small(counts=torch.tensor([3, 0, 1], dtype=torch.int32)).write(tmp_path)

@@ -157,3 +157,19 @@ def test_find_motif_piece_by_piece(monkeypatch):
 def test_what_is_refused(arguments, message):
     with pytest.raises(HopfieldError, match=message):
         simulate_repertoires(**{"repertoires": 30, "sequences": 5} | arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"repertoires": 2.5}, "must be integers"),
+        ({"sequences": (5,)}, "must be integers"),
+        ({"sequences": 5.5}, "must be integers"),
+        ({"seed": -1}, "must be integers"),
+        ({"motifs": [1]}, "motifs must be strings"),
+    ],
+    ids=str,
+)
+def test_other_types_are_refused(options, text):
+    with pytest.raises(HopfieldError, match=text):
+        simulate_repertoires(**{"repertoires": 4, "sequences": 5} | options)

@@ -115,6 +115,8 @@ def test_the_table_says_what_is_not_done_yet(tmp_path):
 
     table = mil.write([outcome("fox", 0), outcome("fox", 1), outcome("tiger", 0)], tmp_path, command="the command")
     assert "| 50.00 (1 of 2 repetitions) | 50.00 ± 0.00 |" in table
+    table = mil.write([outcome("fox", 0), outcome("fox", 1), outcome("musk2", 0)], tmp_path, command="the command")
+    assert "| 50.00 ± 0.00 | 50.00 (1 repetition) |" in table  # as many as are wanted
 
 
 def test_the_page_says_what_was_run_and_no_more(tmp_path):

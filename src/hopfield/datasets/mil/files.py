@@ -6,6 +6,7 @@ They give the instances (total, d), and the id and the label of the bag of each,
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,20 @@ from hopfield.errors import HopfieldError
 _SCIPY = '{} is a MATLAB file, which needs scipy, which is not installed: pip install "hopfield[learn]"'
 
 Rows: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def check_sum(path: Path, known: Known) -> None:
+    """Refuse a damaged copy of the file that is known: the parser of MATLAB files may crash, or read other numbers.
+
+    Raises:
+        HopfieldError: another checksum, or a file that cannot be read.
+    """
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise HopfieldError(f"cannot read {path}: {error}") from error
+    if found != known.sha256:
+        raise _damaged(path, f"it has the size of the file that is known, but not its checksum, sha256 {known.sha256}")
 
 
 def _damaged(path: Path, reason: object) -> HopfieldError:

@@ -21,7 +21,10 @@ _KANDEMIR = (
 
 @dataclass(frozen=True)
 class Known:
-    """What a data set is and where its file is; `size` is (bags, instances), None where nobody counted."""
+    """What a data set is and where its file is.
+
+    `size` is (bags, instances), None where nobody counted; `sha256` and `bytes` are those of the file that is known.
+    """
 
     about: str
     file: str
@@ -30,19 +33,21 @@ class Known:
     also: tuple[str, ...] = ()
     url: str | None = None
     sha256: str | None = None
+    bytes: int | None = None
     origin: str | None = None
 
 
-def _corel(animal: str, instances: int, sha256: str) -> Known:
+def _corel(animal: str, instances: int, sha256: str, size: int) -> Known:
     file = f"{animal}_100x100_matlab.mat"
     about = f"{animal.capitalize()}: segments of Corel images, standardised over a larger pool; {_ANDREWS}"
-    return Known(about, file, 230, (200, instances), (f"{animal}_100x100.mat", f"{animal}.mat"), _MAGICS + file, sha256)
+    also = (f"{animal}_100x100.mat", f"{animal}.mat")
+    return Known(about, file, 230, (200, instances), also, _MAGICS + file, sha256, size)
 
 
 KNOWN = {
-    "fox": _corel("fox", 1320, "9c550a12a4417f99eb81ad6fd16506ab1772a18dcb5fcb2e7a555a99f07c7ad2"),
-    "tiger": _corel("tiger", 1220, "b37a443b25ed98089d86900db6dc3774ce4293e56c186337518e977ffff0b817"),
-    "elephant": _corel("elephant", 1391, "b871820b5df11ef9050e0c0ec73e3d4d95b3e59b64bac237ec115548a5024a13"),
+    "fox": _corel("fox", 1320, "9c550a12a4417f99eb81ad6fd16506ab1772a18dcb5fcb2e7a555a99f07c7ad2", 2288968),
+    "tiger": _corel("tiger", 1220, "b37a443b25ed98089d86900db6dc3774ce4293e56c186337518e977ffff0b817", 2115672),
+    "elephant": _corel("elephant", 1391, "b871820b5df11ef9050e0c0ec73e3d4d95b3e59b64bac237ec115548a5024a13", 2412040),
     "musk1": Known(
         f"Musk1: conformations of molecules; {_DIETTERICH}",
         "musk1norm_matlab.mat",
@@ -51,6 +56,7 @@ KNOWN = {
         ("clean1.data",),
         _MAGICS + "musk1norm_matlab.mat",
         "18de13dee710c0a7cbcaf2a5b6ab66dd74145c6b8bc5980d7d14c18cb19e7ea0",
+        957688,
     ),
     "musk2": Known(
         f"Musk2: conformations of molecules; {_DIETTERICH}",

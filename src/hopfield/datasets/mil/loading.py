@@ -10,7 +10,7 @@ import torch
 
 from hopfield.bags import Bags
 from hopfield.datasets.folder import find
-from hopfield.datasets.mil.files import READERS, arrays
+from hopfield.datasets.mil.files import READERS, arrays, check_sum
 from hopfield.datasets.mil.known import KNOWN
 from hopfield.errors import HopfieldError
 
@@ -78,6 +78,8 @@ def load_mil(name: str, *, data_dir: str | Path | None = None, download: bool = 
         data_dir=data_dir,
         download=download,
     )
+    if path.name == known.file and path.stat().st_size == known.bytes:
+        check_sum(path, known)
     instances, ids, labels = READERS[path.suffix](path, known)  # (total, d), (total,), (total,)
     bags, y = _grouped(path, instances, ids, labels)
     if known.size is not None and (len(bags), bags.total) != known.size:

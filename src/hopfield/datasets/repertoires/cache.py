@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -31,6 +33,7 @@ BLOCK = 1 << 24
 VERIFIED = 32
 """How many blocks of a file are verified at opening, at most."""
 INDEX = "repertoires.json"
+_DAY = 86400.0
 
 Progress = Callable[[str, int, int], object]
 
@@ -103,6 +106,9 @@ def write_cache(folder: Path, wanted: dict[str, Any], parsed: Iterable[Parsed], 
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".partial-*"):  # by a process that was killed
+            if time.time() - left.stat().st_mtime > _DAY:
+                shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as name:
             _build(folder, Path(name), wanted, parsed, progress)
     except OSError as error:

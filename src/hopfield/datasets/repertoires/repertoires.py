@@ -63,6 +63,8 @@ class Repertoires:
             )
         if len(set(self.names)) != B or len(self.names) != B:
             raise HopfieldError(f"names must be {B} different strings, one for each bag; got {len(self.names)}")
+        if len(set(self.classes)) != len(self.classes):
+            raise HopfieldError(f"classes must have different names, got {self.classes}")
         per_bag = {"labels": self.labels, "dropped": self.dropped, **self.metadata}
         per_sequence = {"counts": self.counts, "implanted": self.implanted}
         for name, values in per_bag.items():
@@ -185,6 +187,8 @@ class Repertoires:
 
     def _write_one(self, path: Path, i: int, header: str) -> None:
         rows, counts = self.bags[i].numpy(), self.bags.with_instances(self.counts)[i].numpy()
+        if counts.min(initial=1) < 1:
+            raise HopfieldError(f"counts must be at least 1, got {counts.min()} in {self.names[i]!r}")
         partial = path.with_name(f".partial-{path.name}")
         try:
             with partial.open("wb") as file:

@@ -60,7 +60,14 @@ def simulate_repertoires(
     """
     model = AminoAcidModel.uniform() if model is None else model
     motifs = (motifs,) if isinstance(motifs, str) else tuple(motifs)
-    least, most = (sequences, sequences) if isinstance(sequences, int | np.integer) else sequences
+    least, most = sequences if isinstance(sequences, tuple) and len(sequences) == 2 else (sequences, sequences)
+    if not all(isinstance(motif, str) for motif in motifs):
+        raise HopfieldError(f"motifs must be strings of letters, got {motifs!r}")
+    if not all(isinstance(n, int | np.integer) for n in (repertoires, least, most, seed)) or seed < 0:
+        raise HopfieldError(
+            "repertoires, sequences and seed must be integers, the seed of at least 0; sequences may be (least, most); "
+            f"got {repertoires!r}, {sequences!r} and {seed!r}"
+        )
     _check(repertoires, least, most, rate, jitter, positive_share)
     codes = [_codes_of(motif) for motif in motifs]
     if not codes:

@@ -42,6 +42,8 @@ def read_table(path: Path) -> Table:
     Raises:
         HopfieldError: a file that cannot be read, two columns of one name, or lines of different lengths.
     """
+    if path.is_dir():
+        raise HopfieldError(f"{path} is a folder; give the table of repertoires, {path / 'metadata.tsv'} say")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             found = csv.reader(file, delimiter="," if path.suffix.lower() == ".csv" else "\t")

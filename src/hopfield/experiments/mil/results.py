@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hopfield.estimators.bags import HopfieldBagClassifier
-from hopfield.experiments.mil.protocol import INNER, METHODS, SETS, Outcome
+from hopfield.experiments.mil.protocol import INNER, LARGE, METHODS, SETS, Outcome
 from hopfield.experiments.origin import machine, versions
 
 # Ramsauer et al. 2021, table 1: mean and standard deviation of the AUC, in percent
@@ -64,7 +64,7 @@ def _table(found: dict[str, dict[str, dict[str, float]]], outcomes: Sequence[Out
         if not any(method in found[name] for name in names):
             continue
         cells = [
-            f"{100 * cell['auc']:.2f}{_spread(cell, done[name, method])}{_so_far(done[name, method], all_)}"
+            f"{100 * cell['auc']:.2f}{_spread(cell, done[name, method])}{_so_far(done[name, method], min(all_, LARGE.get(name, all_)), all_)}"
             if (cell := found[name].get(method))
             else ""
             for name in names
@@ -84,8 +84,10 @@ def _spread(cell: dict[str, float], repetitions: int) -> str:
     return f" ± {100 * cell['std']:.2f}" if repetitions > 1 else ""
 
 
-def _so_far(done: int, most: int) -> str:
-    return "" if done == most else f" ({done} of {most} repetitions)"
+def _so_far(done: int, wanted: int, usual: int) -> str:
+    if done < wanted:
+        return f" ({done} of {wanted} repetitions)"
+    return "" if wanted == usual else f" ({wanted} repetition{'s' * (wanted > 1)})"
 
 
 def _page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
@@ -118,7 +120,7 @@ ROC AUC in percent: the {over}. The figure: `auc.png`. The AUC of every fold: `o
 ## Protocol
 
 - The partitions are given with the data (tiger, fox, elephant, musk1: five times ten folds), or drawn, stratified
-  (musk2). No bag of a test part reaches anything that is learnt, standardised or chosen for its fold.
+  (musk2, {LARGE["musk2"]} repetition: it is as much work as ten of musk1). No bag of a test part reaches anything that is learnt, standardised or chosen for its fold.
 - Networks: embedding, pooling, one linear layer, as `HopfieldBagClassifier` has them by default, with another pooling
   for the rivals; the mean of {defaults["n_estimators"]} networks. {settings}.
 - One setting for all networks and sets, as differences between settings are smaller than what a choice on nine tenths
