@@ -58,17 +58,12 @@ def write(outcomes: Sequence[Outcome], folder: Path, *, command: str) -> str:
 def _table(found: dict[str, dict[str, dict[str, float]]], outcomes: Sequence[Outcome]) -> str:
     names = list(found)
     done = Counter((outcome.data, outcome.method) for outcome in outcomes)
-    all_ = max(done.values())
+    most = max(done.values())  # repetitions
     lines = ["| method | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for method in METHODS:
         if not any(method in found[name] for name in names):
             continue
-        cells = [
-            f"{100 * cell['auc']:.2f}{_spread(cell, done[name, method])}{_so_far(done[name, method], min(all_, LARGE.get(name, all_)), all_)}"
-            if (cell := found[name].get(method))
-            else ""
-            for name in names
-        ]
+        cells = [_cell(found[name].get(method), done[name, method], LARGE.get(name, most), most) for name in names]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     for method, printed in PRINTED.items():
         cells = []
@@ -80,14 +75,15 @@ def _table(found: dict[str, dict[str, dict[str, float]]], outcomes: Sequence[Out
     return "\n".join(lines)
 
 
-def _spread(cell: dict[str, float], repetitions: int) -> str:
-    return f" ± {100 * cell['std']:.2f}" if repetitions > 1 else ""
-
-
-def _so_far(done: int, wanted: int, usual: int) -> str:
+def _cell(result: dict[str, float] | None, done: int, wanted: int, most: int) -> str:
+    """Mean and deviation of a method on a set, and how many repetitions were done if not as many as of other sets."""
+    if result is None:
+        return ""
+    wanted = min(wanted, most)
+    text = f"{100 * result['auc']:.2f}" + (f" ± {100 * result['std']:.2f}" if done > 1 else "")
     if done < wanted:
-        return f" ({done} of {wanted} repetitions)"
-    return "" if wanted == usual else f" ({wanted} repetition{'s' * (wanted > 1)})"
+        return f"{text} ({done} of {wanted} repetitions)"
+    return text if wanted == most else f"{text} ({wanted} repetition{'s' * (wanted > 1)})"
 
 
 def _page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
@@ -120,7 +116,8 @@ ROC AUC in percent: the {over}. The figure: `auc.png`. The AUC of every fold: `o
 ## Protocol
 
 - The partitions are given with the data (tiger, fox, elephant, musk1: five times ten folds), or drawn, stratified
-  (musk2, {LARGE["musk2"]} repetition: it is as much work as ten of musk1). No bag of a test part reaches anything that is learnt, standardised or chosen for its fold.
+  (musk2, {LARGE["musk2"]} repetition: it is as much work as ten of musk1). No bag of a test part reaches anything that
+  is learnt, standardised or chosen for its fold.
 - Networks: embedding, pooling, one linear layer, as `HopfieldBagClassifier` has them by default, with another pooling
   for the rivals; the mean of {defaults["n_estimators"]} networks. {settings}.
 - One setting for all networks and sets, as differences between settings are smaller than what a choice on nine tenths
@@ -130,7 +127,8 @@ ROC AUC in percent: the {over}. The figure: `auc.png`. The AUC of every fold: `o
 - That setting, the default of the classifier, was settled on other random partitions of tiger, fox and elephant, with
   Hopfield pooling. So those three sets have been seen in development; musk1 and musk2 have not. Most settings make no
   difference there that the noise between orders of batches would not hide; label smoothing adds about 0.4 to the mean
-  of several networks on tiger and elephant, and next to nothing to one.
+  of several networks on tiger and elephant, and next to nothing to one. Before it was tried there, the same networks
+  without it had been run on the given partitions: 92.0, 69.2, 96.0 and 96.0 on the first four sets.
 
 ## Chosen
 
