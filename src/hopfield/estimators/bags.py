@@ -406,7 +406,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 
     def _bags(self, X: Any, *, reset: bool) -> Bags:
         """Bags of the form that was learnt from, or that will be."""
-        if hasattr(X, "bags"):
+        if isinstance(getattr(X, "bags", None), Bags):
             raise HopfieldError(f"X must be bags, got {type(X).__name__}; give its .bags")
         table = is_table(X)
         given = validate_data(self, X, reset=reset, dtype=np.float32) if table else X
@@ -415,7 +415,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         bags = as_bags(given, integers=_takes_integers(settings["embedding"], X))
         if sequences:
             check_rows(bags.instances, LETTERS)
-        elif not settings["standardize"]:
+        elif callable(settings["embedding"]) or not settings["standardize"]:
             _check_size(bags)
         shape = tuple(bags.instances.shape[1:])
         if reset:
