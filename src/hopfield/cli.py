@@ -111,7 +111,7 @@ def reproduce_mil(
     backend: Backend = "loky",
     seed: Seed = 0,
 ) -> None:
-    """Multiple-instance benchmarks: Hopfield pooling against other poolings and a kernel machine; most of an hour.
+    """Multiple-instance benchmarks: Hopfield pooling against other poolings and a kernel machine; half an hour.
 
     It can be stopped and started again: each method on a repetition of a set is kept in outcomes.jsonl when it is done.
 
@@ -163,7 +163,7 @@ def reproduce_repertoires(
     backend: Backend = "loky",
     seed: Seed = 0,
 ) -> None:
-    """Immune repertoires with implanted motifs: Hopfield pooling against k-mer methods; a quarter of an hour.
+    """Immune repertoires with implanted motifs: Hopfield pooling against k-mer methods; ten minutes.
 
     It can be stopped and started again: each method under a condition is kept in outcomes.jsonl when it is done.
 
