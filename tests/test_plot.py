@@ -107,7 +107,7 @@ def test_the_heaviest_instances_of_a_bag_come_first_and_the_others_are_summed_up
     assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "d", "2 others: 0.15"]
     np.testing.assert_allclose([bar.get_width() for bar in axis.patches], [0.6, 0.25])
     (axis,) = plot.bag([0.5, 0.5], names=["short", "a name of far too many letters for a line"]).axes
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["short", "a name of far too many lett…"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["short", "a name of far too man…"]
     assert plot.png(figure).startswith(b"\x89PNG")
 
 
@@ -127,6 +127,8 @@ def test_scores_of_sets():
         (lambda: plot.bag([]), r"\(n,\) with n of at least 1"),
         (lambda: plot.bag([0.5, 0.5], names=["a"]), "names must be as many"),
         (lambda: plot.bag([np.ones(2), np.ones(3)]), "one array per bag: choose one of them"),
+        (lambda: plot.bag([0.5, np.nan]), "weights must be finite"),
+        (lambda: plot.bag([0.5, 0.5], most=0), "most must be an integer of at least 1, got 0"),
         (lambda: plot.scores({}), "no scores"),
     ],
 )

@@ -100,7 +100,9 @@ Backend = Annotated[
 def reproduce_mil(
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder of the data sets. [default: HOPFIELD_DATA, else they are downloaded to a cache]"),
+        typer.Option(
+            help="Folder of the data sets; musk2 and ucsb need it. [default: HOPFIELD_DATA, else a cache of downloads]"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/mil"),
     sets: Annotated[
@@ -199,7 +201,7 @@ def reproduce_repertoires(
         costs = experiment.measure(folder / "cost.jsonl", progress=progress) if cost else []
     chosen = "" if conditions is None else f' --conditions "{"; ".join(names)}"'
     size = f"--full --device {device}" if full else f"--repertoires {repertoires} --sequences {sequences}"
-    command = f"hopfield reproduce repertoires{chosen} {size} --seed {seed}"
+    command = f"hopfield reproduce repertoires{chosen} {size} --seed {seed}{'' if cost else ' --no-cost'}"
     typer.echo(experiment.write(outcomes, costs, folder, command=command))
     report.write_bytes(folder / "auc.png", plot.png(plot.scores(experiment.summary(outcomes))))
     curves = {f"gradient through {share:.0%}": [c for c in costs if c.share == share] for share in (0.1, 1.0)}

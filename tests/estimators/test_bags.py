@@ -747,10 +747,14 @@ def test_only_ratios_of_weights_count(bags):
     weights = np.linspace(1, 2, 20)
     decisions = [
         classifier().fit(bags, some_labels(), sample_weight=scale * weights).decision_function(bags)
-        for scale in (1.0, 2.0**120, 2.0**-140)
+        for scale in (1.0, 2.0**1000, 2.0**-140)
     ]
     np.testing.assert_array_equal(decisions[0], decisions[1])
     np.testing.assert_array_equal(decisions[0], decisions[2])
+    huge = classifier(class_weight={0: 1e300, 1: 1e300}).fit(bags, some_labels(), sample_weight=np.full(20, 1e300))
+    np.testing.assert_array_equal(
+        huge.decision_function(bags), classifier().fit(bags, some_labels()).decision_function(bags)
+    )
 
 
 def test_masked_entries_are_refused(bags):
@@ -759,6 +763,13 @@ def test_masked_entries_are_refused(bags):
         classifier().fit(rows, some_labels())
     with pytest.raises(HopfieldError, match="labels must have no masked entries"):
         classifier().fit(bags, np.ma.masked_array(some_labels(), mask=np.arange(20) == 4))
+    table = np.ma.masked_array(np.ones((20, 3)), mask=np.eye(20, 3, dtype=bool))
+    with pytest.raises(HopfieldError, match="bags must have no masked entries"):
+        classifier().fit(table, some_labels())
+    with pytest.raises(HopfieldError, match="sample_weight must have no masked entries"):
+        classifier().fit(bags, some_labels(), np.ma.masked_array(np.ones(20), mask=np.arange(20) == 2))
+    with pytest.raises(HopfieldError, match="test must have no masked entries"):
+        classifier().cross_decision(bags, some_labels(), np.ma.masked_array(some_folds(), mask=some_folds()))
     with pytest.raises(HopfieldError, match="groups must have no masked entries"):
         Bags.from_groups(torch.zeros(3, 2), np.ma.masked_array([0, 1, 1], mask=[False, True, False]))
 

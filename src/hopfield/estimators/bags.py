@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from hopfield.bags import Bags
+from hopfield.bags.inputs import refuse_masks
 from hopfield.core.separation import Separation
 from hopfield.errors import HopfieldError
 from hopfield.estimators.batches import held_out, pieces, sample, weighted_loss
@@ -79,9 +80,9 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         learning_rate: of AdamW in the first epoch.
         decay: its factor from one epoch to the next.
         weight_decay: of AdamW.
-        label_smoothing: share of each label that is spread evenly over all classes. Without, networks become sure of
-            whatever they learnt by heart, and the mean over networks is that of the surest. With it, probabilities
-            keep away from 0 and 1.
+        label_smoothing: share of each label that is spread evenly over all classes. Without it, 0, networks become sure
+            of whatever they learnt by heart, and the mean over networks is that of the surest. With it, probabilities
+            keep away from 0 and 1: from 0.1 to 0.9 of two classes, roughly, where it is 0.2.
         class_weight: None, "balanced", or {class: weight}.
         early_stopping: whether every network keeps the parameters of its best epoch, by the loss on a share of the
             training bags that it does not learn from.
@@ -222,6 +223,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         """
         other = copy.copy(self)  # with the same parameters: what was fitted stays as it is
         bags, targets = other._begin(X, y)
+        refuse_masks("test", test)
         wanted = f"test must be bool (folds, {len(bags)}), True for test bags"
         try:
             mask = torch.from_numpy(np.array(test))
@@ -408,6 +410,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
         """Bags of the form that was learnt from, or that will be."""
         if isinstance(getattr(X, "bags", None), Bags):
             raise HopfieldError(f"X must be bags, got {type(X).__name__}; give its .bags")
+        refuse_masks("bags", X)
         table = is_table(X)
         given = validate_data(self, X, reset=reset, dtype=np.float32) if table else X
         settings = vars(self) if reset else self._settings  # what set_params changes after the fit does not count

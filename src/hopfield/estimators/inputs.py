@@ -173,10 +173,11 @@ def bag_weights(
         own = torch.ones(len(targets), dtype=torch.float64)
     else:
         wanted = f"sample_weight must be one finite number of at least 0 per bag, ({len(targets)},)"
+        refuse_masks("sample_weight", sample_weight)
         try:
             given = sample_weight.detach().cpu() if isinstance(sample_weight, Tensor) else sample_weight
             own = torch.from_numpy(np.array(given, dtype=np.float64))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise HopfieldError(f"{wanted}: {error}") from error
         if own.shape != targets.shape:
             raise HopfieldError(f"{wanted}; got shape {tuple(own.shape)}")
@@ -201,8 +202,9 @@ def bag_weights(
     if len(np.unique(present)) < len(classes):
         raise HopfieldError("a training part lacks a class: stratify the folds, or use fewer of them")
     of_class = torch.from_numpy(compute_class_weight(weight, classes=np.arange(len(classes)), y=present))
-    weights = own * of_class[targets] * training
-    weights = (weights / weights.max()).float()  # only their ratios count, and sums must stay finite
+    # only the ratios count, and neither products nor sums may overflow
+    weights = own / own.max() * (of_class / of_class.max())[targets] * training
+    weights = (weights / weights.max()).float()
     if not bool(weights.isfinite().all()) or not bool((weights[training] > 0).all()):
         raise HopfieldError(
             "class_weight and sample_weight differ too much from bag to bag: single precision cannot hold them"

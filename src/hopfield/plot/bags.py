@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_LONGEST = 28  # letters of a name that fit beside the bars
+_LONGEST = 22  # letters of a name that fit beside the bars
 
 
 def bag(weights: ArrayLike, *, names: Sequence[str] | None = None, most: int = 15, title: str = "") -> Figure:
@@ -28,7 +28,8 @@ def bag(weights: ArrayLike, *, names: Sequence[str] | None = None, most: int = 1
         title: of the picture.
 
     Raises:
-        HopfieldError: weights that are not (n,) with n ≥ 1, another number of names; matplotlib is not installed.
+        HopfieldError: weights that are not finite numbers (n,) with n ≥ 1, another number of names, `most` below 1;
+            matplotlib is not installed.
     """
     try:
         values = np.asarray(weights, dtype=float)
@@ -41,6 +42,10 @@ def bag(weights: ArrayLike, *, names: Sequence[str] | None = None, most: int = 1
         raise HopfieldError(
             f"weights must be those of the instances of one bag, (n,) with n of at least 1; got {values.shape}"
         )
+    if not np.isfinite(values).all():
+        raise HopfieldError("weights must be finite, got NaN or infinity among them")
+    if not isinstance(most, int | np.integer) or most < 1:
+        raise HopfieldError(f"most must be an integer of at least 1, got {most!r}")
     if names is not None and len(names) != len(values):
         raise HopfieldError(f"names must be as many as weights, {len(values)}; got {len(names)}")
     order = np.argsort(-values, kind="stable")

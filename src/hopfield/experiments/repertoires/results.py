@@ -126,7 +126,7 @@ not these.{"" if full else _NOT_FULL}
 ## Data
 
 Sequences have 10 to 20 letters, all equally likely. The motif of seven letters, `{CONDITIONS["1 %"].motifs[0]}`, is
-written at a random place, and two of its letters, other ones each time, stay as they were: no fixed string of letters
+written at a random place, but for two of its letters, other ones each time, where what was there stays: no fixed string
 is common to all implanted sequences.{_SEVERAL if several else ""}{_FIXED if fixed else ""}
 
 ## Does attention find the motif?
