@@ -60,8 +60,8 @@ def load_mil(name: str, *, data_dir: str | Path | None = None, download: bool = 
         download: whether to download a file that is missing in the cache. Musk2 and UCSB cannot be downloaded.
 
     Returns:
-        The `MILDataset`, its bags in the order of their ids; with folds if folds_5x10.npz lies beside its file: an array
-        of 0 and 1 by the name of the set, (repetitions, folds, B), 1 for the bags that a fold tests on.
+        The `MILDataset`, its bags in the order of their ids; with folds if folds_5x10.npz lies beside its file: an
+        array of 0 and 1 by the name of the set, (repetitions, folds, B), 1 for the bags that a fold tests on.
 
     Raises:
         HopfieldError: an unknown name, a file that is missing, damaged, or holds something else, a download that
