@@ -12,7 +12,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from hopfield.bags.inputs import refuse_masks
 from hopfield.core.separation import Separation
 from hopfield.errors import HopfieldError
 from hopfield.estimators.batches import held_out, pieces, sample, weighted_loss
+from hopfield.estimators.devices import as_device, seed_of
 from hopfield.estimators.embedding import Start, dense, instance_embedding, starts
 from hopfield.estimators.inputs import as_bags, bag_weights, check_labels, is_table
 from hopfield.estimators.network import BagNetwork, attention_to_evidence
@@ -258,13 +258,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
     def _train(self, bags: Bags, targets: Tensor, weights: Tensor) -> Stack:
         """Networks for every row of weights (F, B), `n_estimators` each, trained at once."""
         device = self._device
-        try:
-            seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        except ValueError as error:
-            raise HopfieldError(
-                "random_state must be an integer from 0 to 2**32 - 1, a numpy.random.RandomState, or None; "
-                f"got {self.random_state!r}"
-            ) from error
+        seed = seed_of(self.random_state)
         with seeded(seed, device) as generator, progress_bar(shown=self.verbose) as progress:
             members = weights.repeat_interleave(self.n_estimators, 0)  # (M, B)
             held = held_out(targets, members, self.validation_fraction, seed) if self.early_stopping else None
@@ -389,12 +383,7 @@ class HopfieldBagClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def _device(self) -> torch.device:
-        try:
-            device = torch.device("cpu" if self.device is None else self.device)
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises for names and missing devices
-            raise HopfieldError(f"device {self.device!r} cannot be used here: {error}") from error
-        return device
+        return as_device(self.device)
 
     def _logits(self, stack: Stack, bags: Bags) -> Tensor:
         """(M, B, C), on the CPU."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -99,14 +99,14 @@ class Schedule:
     Attributes:
         epochs: passes over the training set.
         learning_rate: of AdamW, in the first epoch.
-        decay: factor of the learning rate from one epoch to the next.
+        decay: factor of the learning rate from one epoch to the next; or "cosine", which ends at 0.
         weight_decay: of AdamW.
         patience: epochs without a better validation loss after which a member has stopped; inf: never.
     """
 
     epochs: int
     learning_rate: float
-    decay: float
+    decay: float | Literal["cosine"]
     weight_decay: float
     patience: float = math.inf
 
@@ -153,7 +153,11 @@ def train(
     optimizer = torch.optim.AdamW(
         stack.parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
     )
-    decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, schedule.decay)
+    decay: torch.optim.lr_scheduler.LRScheduler
+    if isinstance(schedule.decay, str):
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, schedule.epochs)
+    else:
+        decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, schedule.decay)
     kept, least = None, torch.full((stack.members,), math.inf)
     for epoch in range(schedule.epochs):
         stack.train()

@@ -1,0 +1,114 @@
+"""Small tables of the UCI repository with the splits that Klambauer et al. 2017 and Ramsauer et al. 2021 report on."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from lzma import LZMAError
+from pathlib import Path
+
+import numpy as np
+
+from hopfield.datasets.folder import find
+from hopfield.errors import HopfieldError
+
+ARCHIVE = "uci/uci_small_77.tar.xz"
+_ORIGIN = (
+    "the folder datasets of the repository hadijomaa/dataset2vec on GitHub (commit 42058daf), whose files "
+    "NAME/NAME_py.dat, labels_py.dat, folds_py.dat and validation_folds_py.dat may be packed as uci_small_77.tar.xz"
+)
+_FILES = ("features", "labels_py.dat", "folds_py.dat", "validation_folds_py.dat")
+# sets of fewer rows are "small" in the papers
+_SMALL = 1000
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class UCIDataset:
+    """A table with a class for every row, and splits of its rows.
+
+    Attributes:
+        name: of the set, as in Fernández-Delgado et al. 2014.
+        features: float64 (n, d), standardised over all rows but for a few sets.
+        labels: int64 (n,), 0 … C - 1.
+        test: bool (splits, n), True for the test rows of a split.
+        validation: bool (splits, n), True for its validation rows. The others are training rows.
+    """
+
+    name: str
+    features: np.ndarray
+    labels: np.ndarray
+    test: np.ndarray
+    validation: np.ndarray
+
+    @property
+    def training(self) -> np.ndarray:
+        """Bool (splits, n), True for the training rows of a split."""
+        return ~(self.test | self.validation)
+
+    def __repr__(self) -> str:
+        n, d = self.features.shape
+        return f"UCIDataset({self.name}: {n} rows, {d} columns, {self.labels.max() + 1} classes, {len(self.test)} splits)"
+
+
+def load_uci(names: Sequence[str] | None = None, *, data_dir: str | Path | None = None) -> dict[str, UCIDataset]:
+    """Small tables by name, in alphabetical order.
+
+    The four splits of a set are draws of a quarter of its rows for the test, not a partition; eleven sets have the
+    same, published, test rows in all four.
+
+    Args:
+        names: which sets; None: the 75 of fewer than 1000 rows.
+        data_dir: the folder with uci_small_77.tar.xz, or with the sets as folders NAME, in itself or in its folder
+            `uci`; None: that of the environment variable HOPFIELD_DATA, and without that the cache. There is no
+            download.
+
+    Raises:
+        HopfieldError: an unknown name, which lists the known ones; files that are missing or damaged. The error says
+            where to get them and where to put them.
+    """
+    files = _files(data_dir)
+    known = sorted({name.split("/")[0] for name in files})
+    if names is not None and (unknown := sorted(set(names) - set(known))):
+        raise HopfieldError(f"there is no set {', '.join(map(repr, unknown))}; choose of {', '.join(known)}")
+    chosen = known if names is None else sorted(set(names))
+    found = {name: _dataset(name, files) for name in chosen}
+    return found if names is not None else {name: s for name, s in found.items() if len(s.labels) < _SMALL}
+
+
+def _files(data_dir: str | Path | None) -> Mapping[str, bytes]:
+    """The contents of NAME/file by that path."""
+    path = find(ARCHIVE, also=("uci/acute-nephritis/folds_py.dat",), origin=_ORIGIN, data_dir=data_dir)
+    if path.suffix == ".dat":
+        return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in path.parents[1].glob("*/*_py.dat")}
+    try:
+        with tarfile.open(path, "r:xz") as archive:
+            members = [member for member in archive.getmembers() if member.isfile()]
+            contents = {m.name: file.read() for m in members if (file := archive.extractfile(m)) is not None}
+    except (OSError, EOFError, tarfile.TarError, LZMAError) as error:
+        raise HopfieldError(f"{path} is damaged, or no archive of the small sets: {error}; get {_ORIGIN}") from error
+    return {"/".join(Path(name).parts[-2:]): content for name, content in contents.items()}
+
+
+def _dataset(name: str, files: Mapping[str, bytes]) -> UCIDataset:
+    parts = []
+    for file in (f"{name}_py.dat", *_FILES[1:]):
+        content = files.get(f"{name}/{file}")
+        if content is None:
+            raise HopfieldError(f"the set {name} lacks its file {file}; get {_ORIGIN}")
+        try:
+            parts.append(np.loadtxt(io.BytesIO(content), delimiter=",", ndmin=2))
+        except ValueError as error:
+            raise HopfieldError(f"{name}/{file} must hold numbers: {error}; get {_ORIGIN}") from error
+    features, labels, test, validation = parts
+    n = len(features)
+    splits = np.isin(test, (0, 1)).all() and np.isin(validation, (0, 1)).all() and not (test * validation).any()
+    whole = labels.shape == (n, 1) and (labels >= 0).all() and (labels == labels.round()).all()
+    if not (splits and whole and test.shape == validation.shape and len(test) == n and np.isfinite(features).all()):
+        raise HopfieldError(
+            f"the files of {name} do not fit together: features {features.shape}, labels {labels.shape}, test rows "
+            f"{test.shape}, validation rows {validation.shape}; get {_ORIGIN}"
+        )
+    masks = (test.T.astype(bool), validation.T.astype(bool))
+    return UCIDataset(name, features, labels[:, 0].astype(np.int64), *masks)

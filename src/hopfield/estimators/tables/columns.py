@@ -1,0 +1,138 @@
+"""How the columns of a table become numbers between which distances mean something."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hopfield.errors import HopfieldError
+from hopfield.estimators.tables.reading import Table
+
+# standard deviations beyond which a number counts as that many
+_LIMIT = 3.0
+# columns of numbers with at most so many different ones are encoded as categories as well
+_FEW = 12
+# of a column's categories, as many are told apart, the most frequent ones
+_MOST = 256
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column is encoded.
+
+    Attributes:
+        number: whether it holds numbers.
+        mean: of the numbers that are not missing.
+        scale: their standard deviation; 0 if they are all the same.
+        values: what is told apart, each by a column of its own: categories, or the numbers where they are few.
+        shares: how frequent each of these is.
+        missing: how frequent it is that nothing is known; 0: no column tells.
+    """
+
+    number: bool
+    mean: float
+    scale: float
+    values: tuple[Any, ...]
+    shares: tuple[float, ...]
+    missing: float
+
+    @classmethod
+    def of(cls, table: Table, index: int, *, number: bool) -> Self:
+        """Fitted to a column of a table."""
+        count = len(table)
+        if not number:
+            seen = Counter(value for value in table.categories(index) if value is not None)
+            values, counts = zip(*seen.most_common(_MOST), strict=True) if seen else ((), ())
+            shares = tuple(n / count for n in counts)
+            return cls(False, 0.0, 0.0, values, shares, 1 - sum(seen.values()) / count)
+        numbers = table.numbers(index)
+        known = numbers[~np.isnan(numbers)]
+        missing = 1 - len(known) / count
+        if not len(known):
+            return cls(True, 0.0, 0.0, (), (), missing)
+        mean, deviation = float(known.mean()), float(known.std())
+        scale = deviation if deviation > 1e-10 * float(np.abs(known).max()) else 0.0  # a constant, but for rounding
+        values, counts = np.unique(known, return_counts=True)
+        if not 3 <= len(values) <= _FEW:
+            values, counts = values[:0], counts[:0]
+        return cls(True, mean, scale, tuple(values.tolist()), tuple((counts / count).tolist()), missing)
+
+    @property
+    def width(self) -> int:
+        """The number of encoded columns."""
+        return self.number + len(self.values) + (self.missing > 0)
+
+    def encode(self, table: Table, index: int) -> np.ndarray:
+        """(n, width): 0 is the mean of the rows that were learnt from, and what is missing or new."""
+        parts = []
+        if self.number:
+            numbers = table.numbers(index)
+            absent = np.isnan(numbers)
+            centred = np.where(absent, 0, numbers - self.mean) / (self.scale or math.inf)
+            parts.append(centred.clip(-_LIMIT, _LIMIT)[:, None])
+            which = np.searchsorted(self.values, numbers) if self.values else np.zeros(0)
+            known = np.array([*self.values, math.nan])
+            which = np.where(known[which] == numbers, which, -1) if self.values else which
+        else:
+            place = {value: i for i, value in enumerate(self.values)}
+            given = table.categories(index)
+            absent = np.array([value is None for value in given])
+            which = np.array([place.get(value, -1) for value in given])
+        if self.values:
+            shares = np.array(self.shares)
+            hot = (which[:, None] == np.arange(len(shares))) - shares
+            parts.append(np.where(which[:, None] >= 0, hot, 0))
+        if self.missing:
+            parts.append(absent[:, None] - self.missing)
+        return np.concatenate(parts, 1) if parts else np.zeros((len(table), 0))
+
+
+class Columns:
+    """All columns of a table.
+
+    Args:
+        columns: how each is encoded.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = tuple(columns)
+
+    @classmethod
+    def of(cls, table: Table, categorical: Sequence[bool | None]) -> Self:
+        """Fitted to a table.
+
+        Args:
+            table: the rows to learn from.
+            categorical: whether each column holds categories; None: if not all it holds are numbers.
+        """
+        numbers = [
+            table.is_number(j) if category is None else not category for j, category in enumerate(categorical)
+        ]
+        return cls([Column.of(table, j, number=number) for j, number in enumerate(numbers)])
+
+    @property
+    def origins(self) -> Tensor:
+        """Which column every encoded column comes from, int64 (D,)."""
+        widths = torch.tensor([column.width for column in self.columns])
+        return torch.repeat_interleave(torch.arange(len(self.columns)), widths)
+
+    def encode(self, table: Table) -> Tensor:
+        """Encoded rows, float32 (n, D)."""
+        parts = [column.encode(table, j) for j, column in enumerate(self.columns)]
+        return torch.from_numpy(np.concatenate(parts, 1).astype(np.float32))
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Everything as JSON has it."""
+        return [asdict(column) for column in self.columns]
+
+    @classmethod
+    def described(cls, description: Sequence[dict[str, Any]]) -> Self:
+        """What `describe` described."""
+        return cls([Column(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}) for d in description])

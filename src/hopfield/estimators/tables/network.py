@@ -1,0 +1,115 @@
+"""The network behind the estimators of tables: rows in a learned space, and a lookup among labelled ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hopfield.core.association import associate, association_weights
+from hopfield.core.retrieval import Steps, retrieve
+from hopfield.core.separation import Separation
+
+Similarity = Literal["euclidean", "dot"]
+
+
+class RowEmbedding(nn.Module):
+    """Rows of encoded columns in the space where they are compared: √β (W₀ x + W₂ silu(W₁ x + b₁)).
+
+    The scale √β is learned, so that states and patterns compared with β = 1 are compared with a learned β. While
+    training, columns and hidden units drop out at random, and normal noise is added to the columns.
+
+    Args:
+        columns: which column of the table each encoded column comes from, (D,): they drop out together.
+        active: how many of the encoded columns are not constant.
+        width: size e of the space.
+        hidden: size of the hidden layer.
+        column_dropout: share of the columns that drop out.
+        dropout: share of the hidden units that drop out.
+        noise: standard deviation of the noise.
+        prototypes: rows (P, D) at which learned patterns begin; they come before all others. None: no such patterns.
+    """
+
+    def __init__(
+        self,
+        columns: Tensor,
+        active: int,
+        *,
+        width: int,
+        hidden: int,
+        column_dropout: float,
+        dropout: float,
+        noise: float,
+        prototypes: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        size = len(columns)
+        spread = max(active, 1) ** -0.5
+        self.column_dropout, self.dropout, self.noise = column_dropout, dropout, noise
+        self._columns, self._count = columns, int(columns.max()) + 1 if size else 0
+        self.linear = nn.Parameter(torch.randn(size, width) * spread)
+        self.inner = nn.Parameter(torch.randn(size, hidden) * spread)
+        self.inner_bias = nn.Parameter(torch.zeros(hidden))
+        self.outer = nn.Parameter(torch.randn(hidden, width) * hidden**-0.5)
+        # the mean squared distance of two rows is then about 4
+        self.log_beta = nn.Parameter(torch.tensor(math.log(2 / width)))
+        self.prototypes = None if prototypes is None else nn.Parameter(prototypes.clone())
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(n, D) -> (n, e), or (P + n, e) with prototypes."""
+        if self.training:
+            if self.column_dropout:
+                kept = torch.rand(len(rows), self._count, device=rows.device) >= self.column_dropout
+                rows = rows * (kept[:, self._columns] / (1 - self.column_dropout))
+            if self.noise:
+                rows = rows + self.noise * torch.randn_like(rows)
+        if self.prototypes is not None:
+            rows = torch.cat([self.prototypes, rows])
+        units = F.silu(torch.addmm(self.inner_bias, rows, self.inner))
+        units = F.dropout(units, self.dropout, self.training)
+        return (rows @ self.linear + units @ self.outer) * (0.5 * self.log_beta).exp()
+
+
+def vote(
+    states: Tensor,
+    patterns: Tensor,
+    values: Tensor,
+    *,
+    mask: Tensor | None,
+    similarity: Similarity,
+    separation: str | Separation,
+    steps: Steps,
+) -> Tensor:
+    """The means of values under the association weights: (M, L, e), (M, N, e), (M, N, v) -> (M, L, v).
+
+    Args:
+        states: rows that ask.
+        patterns: rows that are asked.
+        values: what is known of them.
+        mask: bool (M, 1, N), True for patterns that take part.
+        similarity: "euclidean", weights fall with the squared distance, or "dot".
+        separation: how similarities become weights.
+        steps: updates of the states, the last of which gives the means.
+    """
+    bias = _bias(patterns, similarity)
+    if steps == 1:
+        return associate(states, patterns, values, bias=bias, mask=mask, separation=separation)
+    return retrieve(states, patterns, values, bias=bias, mask=mask, separation=separation, steps=steps).values
+
+
+def weights(
+    states: Tensor, patterns: Tensor, *, similarity: Similarity, separation: str | Separation, steps: Steps
+) -> Tensor:
+    """The association weights behind `vote`, (M, L, N)."""
+    bias = _bias(patterns, similarity)
+    if steps == 1:
+        return association_weights(states, patterns, bias=bias, separation=separation)
+    return retrieve(states, patterns, bias=bias, separation=separation, steps=steps).weights
+
+
+def _bias(patterns: Tensor, similarity: Similarity) -> Tensor | None:
+    """Makes ξ·x the negative squared distance, but for what all patterns have in common: (M, 1, N)."""
+    return None if similarity == "dot" else -0.5 * patterns.square().sum(-1).unsqueeze(-2)

@@ -1,0 +1,74 @@
+"""Parameters of the estimators of tables: what they may be."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from hopfield.core.separation import resolve
+from hopfield.errors import HopfieldError
+from hopfield.estimators.settings import is_number
+
+
+def check_settings(model: Any) -> None:
+    """Refuse parameters that are out of range."""
+    for name, choices in (("memory", ("training", "prototypes")), ("similarity", ("euclidean", "dot"))):
+        if getattr(model, name) not in choices:
+            raise HopfieldError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(model, name)!r}")
+    for name, least in (
+        ("prototypes", 1),
+        ("width", 1),
+        ("hidden", 1),
+        ("n_estimators", 1),
+        ("iterations", 0),
+        ("batch_size", 2),
+    ):
+        value = getattr(model, name)
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise HopfieldError(f"{name} must be an integer of at least {least}, got {value!r}")
+    steps = model.steps
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1):
+        raise HopfieldError(f"steps must be a number of updates of at least 1, or None; got {steps!r}")
+    for name, high in (
+        ("column_dropout", 1),
+        ("dropout", 1),
+        ("label_smoothing", 1),
+        ("noise", math.inf),
+        ("weight_decay", math.inf),
+    ):
+        value = getattr(model, name, 0)
+        if not is_number(value) or not 0 <= value < high:
+            raise HopfieldError(f"{name} must be a number of at least 0 and below {high}, got {value!r}")
+    for name, high in (("memory_share", 1), ("learning_rate", 1e6)):
+        value = getattr(model, name)
+        if not is_number(value) or not 0 < value < high:
+            raise HopfieldError(f"{name} must be a number above 0 and below {high:g}, got {value!r}")
+    resolve(model.separation)
+
+
+def categorical_columns(given: Any, names: list[str]) -> list[bool | None]:
+    """Whether each column holds categories; None: its contents say.
+
+    Raises:
+        HopfieldError: what is neither "auto", None, a mask, numbers nor names of columns.
+    """
+    count = len(names)
+    if isinstance(given, str) and given == "auto":
+        return [None] * count
+    chosen = [] if given is None else list(np.asarray(given).ravel().tolist())
+    wanted = (
+        'categorical_features must be "auto", None, or a list of columns: their numbers, their names, or a bool for each'
+    )
+    if all(isinstance(entry, bool) for entry in chosen) and chosen:
+        if len(chosen) != count:
+            raise HopfieldError(f"{wanted}; got {len(chosen)} bools for {count} columns")
+        return list(chosen)
+    marks: list[bool | None] = [False] * count
+    for entry in chosen:
+        place = names.index(entry) if entry in names else entry
+        if isinstance(place, bool) or not isinstance(place, int) or not -count <= place < count:
+            raise HopfieldError(f"{wanted}; there is no column {entry!r} among {', '.join(names[:20])}")
+        marks[place] = True
+    return marks
