@@ -47,7 +47,7 @@ def find(
             installed where the cache is needed. The error says where to get the file and where to put it.
     """
     names = [str(Path(relative).with_name(Path(name).name)) for name in (relative, *also)]
-    folder, asked = _asked_for(data_dir)
+    folder, asked = asked_for(data_dir)
     pooch: Any = None
     if folder is None:
         pooch = _pooch()
@@ -68,7 +68,7 @@ def find(
     return _download(pooch, str(url), str(sha256), fetched, get)
 
 
-def _asked_for(data_dir: str | Path | None) -> tuple[Path | None, str]:
+def asked_for(data_dir: str | Path | None) -> tuple[Path | None, str]:
     """The folder that the user named, if any, and where it was named."""
     if data_dir is not None and not isinstance(data_dir, str | Path):
         raise HopfieldError(f"data_dir must be the path of a folder, got {data_dir!r}")

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hopfield.datasets.folder import find
+from hopfield.datasets.folder import asked_for, find
 from hopfield.errors import HopfieldError
 
 ARCHIVE = "uci/uci_small_77.tar.xz"
 _ORIGIN = (
-    "the folder datasets of the repository hadijomaa/dataset2vec on GitHub (commit 42058daf), whose files "
-    "NAME/NAME_py.dat, labels_py.dat, folds_py.dat and validation_folds_py.dat may be packed as uci_small_77.tar.xz"
+    "the folder datasets of the repository hadijomaa/dataset2vec on GitHub (commit 42058daf), with the files "
+    "NAME/NAME_py.dat, labels_py.dat, folds_py.dat and validation_folds_py.dat, loose or packed as uci_small_77.tar.xz,"
 )
 _FILES = ("features", "labels_py.dat", "folds_py.dat", "validation_folds_py.dat")
 # sets of fewer rows are "small" in the papers
@@ -79,9 +79,11 @@ def load_uci(names: Sequence[str] | None = None, *, data_dir: str | Path | None 
 
 def _files(data_dir: str | Path | None) -> Mapping[str, bytes]:
     """The contents of NAME/file by that path."""
-    path = find(ARCHIVE, also=("uci/acute-nephritis/folds_py.dat",), origin=_ORIGIN, data_dir=data_dir)
-    if path.suffix == ".dat":
-        return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in path.parents[1].glob("*/*_py.dat")}
+    folder, _ = asked_for(data_dir)
+    for place in () if folder is None else (folder / "uci", folder):
+        if loose := list(place.glob("*/*_py.dat")):
+            return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in loose}
+    path = find(ARCHIVE, origin=_ORIGIN, data_dir=data_dir)
     try:
         with tarfile.open(path, "r:xz") as archive:
             members = [member for member in archive.getmembers() if member.isfile()]

@@ -31,7 +31,8 @@ class Column:
         number: whether it holds numbers.
         mean: of the numbers that are not missing.
         scale: their standard deviation; 0 if they are all the same.
-        values: what is told apart, each by a column of its own: categories, or the numbers where they are few.
+        values: what is told apart, each by an encoded column of its own: categories, or numbers where they are few. A
+            number between two of these is encoded as something between the two.
         shares: how frequent each of these is.
         missing: how frequent it is that nothing is known; 0: no column tells.
     """
@@ -77,21 +78,32 @@ class Column:
             absent = np.isnan(numbers)
             centred = np.where(absent, 0, numbers - self.mean) / (self.scale or math.inf)
             parts.append(centred.clip(-_LIMIT, _LIMIT)[:, None])
-            which = np.searchsorted(self.values, numbers) if self.values else np.zeros(0)
-            known = np.array([*self.values, math.nan])
-            which = np.where(known[which] == numbers, which, -1) if self.values else which
+            shown = _between(np.where(absent, 0, numbers), np.array(self.values)) if self.values else None
         else:
             place = {value: i for i, value in enumerate(self.values)}
             given = table.categories(index)
             absent = np.array([value is None for value in given])
             which = np.array([place.get(value, -1) for value in given])
-        if self.values:
-            shares = np.array(self.shares)
-            hot = (which[:, None] == np.arange(len(shares))) - shares
-            parts.append(np.where(which[:, None] >= 0, hot, 0))
+            shown = which[:, None] == np.arange(len(self.values))
+        if shown is not None:
+            parts.append(np.where(shown.any(1, keepdims=True) & ~absent[:, None], shown - np.array(self.shares), 0))
         if self.missing:
             parts.append(absent[:, None] - self.missing)
         return np.concatenate(parts, 1) if parts else np.zeros((len(table), 0))
+
+
+def _between(numbers: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """How near each number (n,) is to the two of the ascending knots (K,) that it lies between: (n, K), of sum 1.
+
+    It is 1 at a knot, and falls off linearly to the next ones. A number beyond the last knot counts as that.
+    """
+    inside = numbers.clip(knots[0], knots[-1])
+    above = np.searchsorted(knots, inside, side="right").clip(1, len(knots) - 1)
+    share = (inside - knots[above - 1]) / (knots[above] - knots[above - 1])
+    near = np.zeros((len(numbers), len(knots)))
+    rows = np.arange(len(numbers))
+    near[rows, above], near[rows, above - 1] = share, 1 - share
+    return near
 
 
 class Columns:

@@ -70,7 +70,7 @@ class Classes(Targets):
         known = np.isin(y, self.classes)
         if not known.all():
             raise HopfieldError(
-                f"labels must be of the classes {self.classes.tolist()[:20]}, got {np.asarray(y)[~known][0]!r}"
+                f"labels must be of the classes {self.classes.tolist()[:20]}, got {np.asarray(y)[~known].tolist()[0]!r}"
             )
         return F.one_hot(torch.from_numpy(np.searchsorted(self.classes, y)), self.size).float()
 
