@@ -146,6 +146,61 @@ def reproduce_mil(
     typer.echo(f"\nThe table: {folder / 'README.md'}   The figure: {folder / 'auc.png'}")
 
 
+@reproduce.command("uci")
+def reproduce_uci(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data sets, in itself or in its folder uci. [default: HOPFIELD_DATA]"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/uci"),
+    sets: Annotated[
+        str | None, typer.Option(help="Which sets, separated by commas. [default: the 75 of fewer than 1000 rows]")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Which methods, separated by commas, as the table names them. [default: all]")
+    ] = None,
+    jobs: Jobs = 2,
+    backend: Backend = "loky",
+    seed: Seed = 0,
+) -> None:
+    """Small tables: a classifier without tuning against tuned rivals on 75 sets of the UCI repository; an hour.
+
+    It can be stopped and started again: each method on a set is kept in outcomes.jsonl when it is done.
+
+    For example:
+
+        hopfield reproduce uci --data-dir ~/data
+
+        hopfield reproduce uci --sets iris,wine,zoo --methods "HopfieldClassifier,SVM (RBF)" --out /tmp/uci
+    """
+    from hopfield import plot, report
+    from hopfield.experiments import uci
+
+    folder = _folder(out)
+    names = None if sets is None else [name.strip() for name in sets.split(",") if name.strip()]
+    chosen = list(uci.METHODS) if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
+    with _resumable(folder), progress_bar() as progress:
+        outcomes = uci.run(
+            names,
+            data_dir=data_dir,
+            record=folder / "outcomes.jsonl",
+            methods=chosen,
+            jobs=jobs,
+            backend=backend,
+            seed=seed,
+            progress=progress,
+        )
+    command = "hopfield reproduce uci" + ("" if data_dir is None else " --data-dir DATA")
+    command += "" if names is None else f" --sets {','.join(names)}"
+    command += "" if methods is None else f' --methods "{",".join(chosen)}"'
+    typer.echo(uci.write(outcomes, folder, command=f"{command} --seed {seed}"))
+    found = uci.Comparison.of(outcomes)
+    if len(found.methods) > 1:
+        picture = plot.critical_difference(found.average_rank(), found.critical_difference())
+        report.write_bytes(folder / "ranks.png", plot.png(picture))
+    typer.echo(f"\nThe table: {folder / 'README.md'}   The figure: {folder / 'ranks.png'}")
+
+
 @reproduce.command("repertoires")
 def reproduce_repertoires(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/repertoires"),

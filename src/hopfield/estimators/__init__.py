@@ -12,5 +12,6 @@ except ImportError as error:
 from hopfield.estimators.bags import HopfieldBagClassifier
 from hopfield.estimators.instances import InstanceTransformer
 from hopfield.estimators.motifs import shared_motif
+from hopfield.estimators.tables import HopfieldClassifier, HopfieldRegressor
 
-__all__ = ["HopfieldBagClassifier", "InstanceTransformer", "shared_motif"]
+__all__ = ["HopfieldBagClassifier", "HopfieldClassifier", "HopfieldRegressor", "InstanceTransformer", "shared_motif"]

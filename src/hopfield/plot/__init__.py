@@ -7,6 +7,7 @@ from hopfield.plot.bags import bag, scores
 from hopfield.plot.curves import beta_curves, networks, networks_on_images, one_step_error, spurious, trade
 from hopfield.plot.general import capacity, energies, images
 from hopfield.plot.pictures import betas, recovery, spurious_states
+from hopfield.plot.ranks import critical_difference
 from hopfield.plot.repertoires import cost, logo
 from hopfield.plot.style import png
 
@@ -16,6 +17,7 @@ __all__ = [
     "betas",
     "capacity",
     "cost",
+    "critical_difference",
     "energies",
     "images",
     "logo",

@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from hopfield.bags.inputs import refuse_masks
-from hopfield.core.retrieval import Steps
 from hopfield.core.separation import Separation
 from hopfield.errors import HopfieldError
 from hopfield.estimators.devices import as_device, seed_of
@@ -60,7 +59,7 @@ class _TableLookup(BaseEstimator):
         hidden: int = 128,
         similarity: Similarity = "euclidean",
         separation: str | Separation = "softmax",
-        steps: Steps = 1,
+        steps: int = 1,
         column_dropout: float = 0.15,
         dropout: float = 0.2,
         noise: float = 0.1,
@@ -147,7 +146,9 @@ class _TableLookup(BaseEstimator):
 
     def _extended(self, y: Any, count: int) -> tuple[Targets, Tensor, Tensor]:
         """The kind of answers with the new ones, the values of the memory in its terms, and those of the new rows."""
-        _, checked = self._answers(y, count)
+        targets, checked = self._answers(y, count)
+        if targets.size != self._targets.size:
+            raise HopfieldError(f"y must be of as many numbers as before, {self._targets.size}, got {targets.size}")
         return self._targets, self._values, self._targets.values(checked)
 
     def cross_predict(self, X: Any, y: Any, test: Any) -> np.ndarray:
@@ -155,7 +156,8 @@ class _TableLookup(BaseEstimator):
 
         For every fold networks learn, as in `fit`, from the rows outside its test part, which are their memory, and
         predict all rows; only the predictions of test rows are honest. Nothing of a test part reaches the networks of
-        its fold. The estimator itself is not fitted.
+        its fold, but for the random numbers: all folds draw theirs together, as many as the largest one needs. The
+        estimator itself is not fitted.
 
         Args:
             X: rows (n, d).
@@ -238,8 +240,9 @@ class _TableLookup(BaseEstimator):
     def _network(self, origins: Tensor, width: int, start: Tensor | None) -> RowEmbedding:
         """One network, for rows whose encoded columns are filled up to this width."""
         return RowEmbedding(
-            torch.cat([origins, origins.new_zeros(width - len(origins))]),
-            len(origins),
+            F.pad(origins, (0, width - len(origins))),
+            self.n_features_in_,
+            active=len(origins),
             width=int(self.width),
             hidden=int(self.hidden),
             column_dropout=float(self.column_dropout),
@@ -491,7 +494,7 @@ class HopfieldClassifier(ClassifierMixin, _TableLookup):
         hidden: int = 128,
         similarity: Similarity = "euclidean",
         separation: str | Separation = "softmax",
-        steps: Steps = 1,
+        steps: int = 1,
         column_dropout: float = 0.15,
         dropout: float = 0.2,
         noise: float = 0.1,

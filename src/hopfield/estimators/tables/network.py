@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hopfield.core.association import associate, association_weights
-from hopfield.core.retrieval import Steps, retrieve
+from hopfield.core.retrieval import retrieve
 from hopfield.core.separation import Separation
 
 Similarity = Literal["euclidean", "dot"]
@@ -20,11 +20,13 @@ class RowEmbedding(nn.Module):
     """Rows of encoded columns in the space where they are compared: √β (W₀ x + W₂ silu(W₁ x + b₁)).
 
     The scale √β is learned, so that states and patterns compared with β = 1 are compared with a learned β. While
-    training, columns and hidden units drop out at random, and normal noise is added to the columns.
+    training, columns and hidden units drop out at random, for all rows alike, so that distances stay comparable; and
+    normal noise is added to the columns.
 
     Args:
         columns: which column of the table each encoded column comes from, (D,): they drop out together.
-        active: how many of the encoded columns are not constant.
+        count: how many columns the table has.
+        active: how many of the encoded columns there are, but for filling.
         width: size e of the space.
         hidden: size of the hidden layer.
         column_dropout: share of the columns that drop out.
@@ -36,8 +38,9 @@ class RowEmbedding(nn.Module):
     def __init__(
         self,
         columns: Tensor,
-        active: int,
+        count: int,
         *,
+        active: int,
         width: int,
         hidden: int,
         column_dropout: float,
@@ -49,7 +52,8 @@ class RowEmbedding(nn.Module):
         size = len(columns)
         spread = max(active, 1) ** -0.5
         self.column_dropout, self.dropout, self.noise = column_dropout, dropout, noise
-        self._columns, self._count = columns, int(columns.max()) + 1 if size else 0
+        self.columns = nn.Buffer(columns)
+        self._count = count
         self.linear = nn.Parameter(torch.randn(size, width) * spread)
         self.inner = nn.Parameter(torch.randn(size, hidden) * spread)
         self.inner_bias = nn.Parameter(torch.zeros(hidden))
@@ -60,17 +64,22 @@ class RowEmbedding(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(n, D) -> (n, e), or (P + n, e) with prototypes."""
-        if self.training:
-            if self.column_dropout:
-                kept = torch.rand(len(rows), self._count, device=rows.device) >= self.column_dropout
-                rows = rows * (kept[:, self._columns] / (1 - self.column_dropout))
-            if self.noise:
-                rows = rows + self.noise * torch.randn_like(rows)
+        if self.training and self.noise:
+            rows = rows + self.noise * torch.randn_like(rows)
         if self.prototypes is not None:
             rows = torch.cat([self.prototypes, rows])
-        units = F.silu(torch.addmm(self.inner_bias, rows, self.inner))
-        units = F.dropout(units, self.dropout, self.training)
-        return (rows @ self.linear + units @ self.outer) * (0.5 * self.log_beta).exp()
+        linear, inner, outer = self.linear, self.inner, self.outer
+        if self.training:
+            kept = self._kept(self._count, self.column_dropout, rows)[self.columns].unsqueeze(1)
+            linear, inner = linear * kept, inner * kept
+            outer = outer * self._kept(len(outer), self.dropout, rows).unsqueeze(1)
+        units = F.silu(torch.addmm(self.inner_bias, rows, inner))
+        return (rows @ linear + units @ outer) * (0.5 * self.log_beta).exp()
+
+    @staticmethod
+    def _kept(count: int, dropout: float, like: Tensor) -> Tensor:
+        """0 for what drops out, else a factor that makes up for that: (count,)."""
+        return (torch.rand(count, device=like.device) >= dropout).to(like.dtype) / (1 - dropout)
 
 
 def vote(
@@ -81,7 +90,7 @@ def vote(
     mask: Tensor | None,
     similarity: Similarity,
     separation: str | Separation,
-    steps: Steps,
+    steps: int,
 ) -> Tensor:
     """The means of values under the association weights: (M, L, e), (M, N, e), (M, N, v) -> (M, L, v).
 
@@ -101,7 +110,7 @@ def vote(
 
 
 def weights(
-    states: Tensor, patterns: Tensor, *, similarity: Similarity, separation: str | Separation, steps: Steps
+    states: Tensor, patterns: Tensor, *, similarity: Similarity, separation: str | Separation, steps: int
 ) -> Tensor:
     """The association weights behind `vote`, (M, L, N)."""
     bias = _bias(patterns, similarity)

@@ -21,6 +21,7 @@ def check_settings(model: Any) -> None:
         ("prototypes", 1),
         ("width", 1),
         ("hidden", 1),
+        ("steps", 1),
         ("n_estimators", 1),
         ("iterations", 0),
         ("batch_size", 2),
@@ -28,9 +29,6 @@ def check_settings(model: Any) -> None:
         value = getattr(model, name)
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise HopfieldError(f"{name} must be an integer of at least {least}, got {value!r}")
-    steps = model.steps
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1):
-        raise HopfieldError(f"steps must be a number of updates of at least 1, or None; got {steps!r}")
     for name, high in (
         ("column_dropout", 1),
         ("dropout", 1),
