@@ -45,11 +45,14 @@ class UCIDataset:
     @property
     def training(self) -> np.ndarray:
         """Bool (splits, n), True for the training rows of a split."""
-        return ~(self.test | self.validation)
+        rest: np.ndarray = ~(self.test | self.validation)
+        return rest
 
     def __repr__(self) -> str:
         n, d = self.features.shape
-        return f"UCIDataset({self.name}: {n} rows, {d} columns, {self.labels.max() + 1} classes, {len(self.test)} splits)"
+        return (
+            f"UCIDataset({self.name}: {n} rows, {d} columns, {self.labels.max() + 1} classes, {len(self.test)} splits)"
+        )
 
 
 def load_uci(names: Sequence[str] | None = None, *, data_dir: str | Path | None = None) -> dict[str, UCIDataset]:

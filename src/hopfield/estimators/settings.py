@@ -68,11 +68,13 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
-def to_json(settings: dict[str, Any]) -> dict[str, Any]:
-    """Parameters as JSON has them, without those that belong to this machine or are code."""
+def plain_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as JSON has them, without those that belong to this machine; those that are code are left as they are.
+
+    Raises:
+        HopfieldError: a separation function without a name.
+    """
     written: dict[str, Any] = _plain(settings)
-    if callable(settings["embedding"]):
-        written["embedding"] = None  # code: `of_json` asks for it
     separation = settings["separation"]
     if isinstance(separation, Separation):
         written["separation"] = described(separation)
@@ -81,17 +83,31 @@ def to_json(settings: dict[str, Any]) -> dict[str, Any]:
                 f"cannot save the separation function {type(separation).__name__}: only those of "
                 "hopfield.separation have a name in the file; save the state_dict of `networks_` yourself"
             )
-    if isinstance(settings["class_weight"], dict):
-        written["class_weight"] = _plain(list(settings["class_weight"].items()))  # JSON has no names but strings
     written["device"] = None
     if not isinstance(written["random_state"], int | None):
         written["random_state"] = None
     return written
 
 
+def given_settings(written: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that `plain_settings` wrote; what was a tuple is a list."""
+    separation = written["separation"]
+    return written | {"separation": separation_of(separation) if isinstance(separation, dict) else separation}
+
+
+def to_json(settings: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of a classifier of bags as JSON has them, without those that belong to this machine or are code."""
+    written = plain_settings(settings)
+    if callable(settings["embedding"]):
+        written["embedding"] = None  # code: `of_json` asks for it
+    if isinstance(settings["class_weight"], dict):
+        written["class_weight"] = _plain(list(settings["class_weight"].items()))  # JSON has no names but strings
+    return written
+
+
 def of_json(written: dict[str, Any], embedding: Any) -> dict[str, Any]:
     """The parameters that `to_json` wrote; `embedding` if it was code."""
-    settings = dict(written)
+    settings = given_settings(written)
     if settings["embedding"] is None:
         if not callable(embedding):
             raise HopfieldError(
@@ -104,8 +120,6 @@ def of_json(written: dict[str, Any], embedding: Any) -> dict[str, Any]:
             f"this classifier was saved with embedding={_given(settings['embedding'])!r}, got {embedding!r}; "
             "leave it out"
         )
-    if isinstance(settings["separation"], dict):
-        settings["separation"] = separation_of(settings["separation"])
     for name in ("embedding", "key", "hidden"):
         settings[name] = _given(settings[name])
     if isinstance(settings["class_weight"], list):

@@ -30,16 +30,18 @@ def critical_difference(ranks: Mapping[str, float], difference: float, *, title:
         raise HopfieldError(f"ranks compare two or more methods, got {len(ranks)}")
     order = sorted(ranks, key=lambda name: ranks[name])
     values = [ranks[name] for name in order]
-    bars = []
+    bars: list[tuple[int, int]] = []
     for i, start in enumerate(values):
         last = max(j for j, value in enumerate(values) if value - start <= difference)
         if last > i and not any(last <= end for _, end in bars):
             bars.append((i, last))
     figure, axes = style.panels(0.9 + 0.3 * len(order) + 0.12 * len(bars))
     axis = axes[0, 0]
-    for place, (name, value) in enumerate(zip(order, values, strict=True)):
+    for place, value in enumerate(values):
         axis.plot(value, place, "o", color=style.BLUE if place == 0 else style.BLACK, markersize=5)
-        axis.annotate(f"{value:.2f}", (value, place), (6, 0), textcoords="offset points", va="center", fontsize=style.SMALL)
+        axis.annotate(
+            f"{value:.2f}", (value, place), (6, 0), textcoords="offset points", va="center", fontsize=style.SMALL
+        )
     for number, (first, last) in enumerate(bars):
         y = len(order) - 0.4 + 0.45 * number
         axis.plot([values[first], values[last]], [y, y], color=style.GREY, linewidth=3, solid_capstyle="butt")

@@ -95,7 +95,7 @@ def test_a_fit_that_fails_leaves_the_earlier_one(table):
 
 
 def test_parameters_set_after_the_fit_change_nothing_that_was_learnt(table):
-    X, y = table
+    X, _ = table
     for model in both(table):
         before = model.predict(X)
         model.set_params(similarity="dot", steps=3, separation="sparsemax")
@@ -112,7 +112,6 @@ def test_it_works_inside_scikit_learn(table):
 
 
 def test_no_answer_depends_on_the_rows_that_came_with_it(table):
-    X, y = table
     many = np.random.default_rng(1).normal(size=(700, 5))
     for model in both(table):
         whole = model.predict(many)
@@ -121,7 +120,7 @@ def test_no_answer_depends_on_the_rows_that_came_with_it(table):
 
 
 def test_a_prediction_is_the_mean_of_the_answers_of_its_neighbors(table):
-    X, y = table
+    _, y = table
     queries = np.random.default_rng(2).normal(size=(9, 5))
     classifier, regressor = both(table)
     for model in (classifier, regressor):
@@ -138,7 +137,7 @@ def test_a_prediction_is_the_mean_of_the_answers_of_its_neighbors(table):
 
 
 def test_the_nearest_neighbor_of_a_row_learnt_from_is_itself(table):
-    X, y = table
+    X, _ = table
     for model in both(table, iterations=0, column_dropout=0.0):
         _, rows = model.neighbors(X, k=1)
         assert (rows[:, 0] == np.arange(60)).all()
@@ -157,7 +156,7 @@ def test_neighbors_refuse_what_makes_no_sense(table):
 
 
 def test_added_rows_are_in_the_memory_at_once(table):
-    X, y = table
+    _, y = table
     new = np.random.default_rng(3).normal(size=(4, 5))
     for model in both(table, iterations=0, column_dropout=0.0):
         networks = model.networks_
@@ -237,7 +236,9 @@ def test_a_fold_may_lack_a_class(table):
     assert (found[0, :, 2] == 0).all()
 
 
-@pytest.mark.parametrize("test", [np.ones((1, 60), bool), np.zeros(60, bool), np.zeros((2, 59), bool), np.zeros((2, 60))])
+@pytest.mark.parametrize(
+    "test", [np.ones((1, 60), bool), np.zeros(60, bool), np.zeros((2, 59), bool), np.zeros((2, 60))]
+)
 def test_folds_that_make_no_sense_are_refused(table, test):
     with pytest.raises(HopfieldError, match=r"test must be bool \(folds, 60\)"):
         small(HopfieldClassifier).cross_predict(*table, test)

@@ -81,7 +81,7 @@ def _array(y: Any, count: int) -> np.ndarray:
         )
         array = array[:, 0]
     if array.ndim not in {1, 2} or not array.size:
-        raise HopfieldError(f"y must hold one answer for each row, (n,) or (n, number); got bad input shape {array.shape}")
+        raise HopfieldError(f"y must hold one answer per row, (n,) or (n, number); got bad input shape {array.shape}")
     if array.dtype.kind == "c":
         raise HopfieldError("y must be real. Complex data not supported")
     if len(array) != count:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hopfield.errors import HopfieldError
 from hopfield.estimators.tables.reading import Table
 
 # standard deviations beyond which a number counts as that many
@@ -60,10 +59,10 @@ class Column:
             return cls(True, 0.0, 0.0, (), (), missing)
         mean, deviation = float(known.mean()), float(known.std())
         scale = deviation if deviation > 1e-10 * float(np.abs(known).max()) else 0.0  # a constant, but for rounding
-        values, counts = np.unique(known, return_counts=True)
-        if not 3 <= len(values) <= _FEW:
-            values, counts = values[:0], counts[:0]
-        return cls(True, mean, scale, tuple(values.tolist()), tuple((counts / count).tolist()), missing)
+        different, frequency = np.unique(known, return_counts=True)
+        if not 3 <= len(different) <= _FEW:
+            different, frequency = different[:0], frequency[:0]
+        return cls(True, mean, scale, tuple(different.tolist()), tuple((frequency / count).tolist()), missing)
 
     @property
     def width(self) -> int:
@@ -124,9 +123,7 @@ class Columns:
             table: the rows to learn from.
             categorical: whether each column holds categories; None: if not all it holds are numbers.
         """
-        numbers = [
-            table.is_number(j) if category is None else not category for j, category in enumerate(categorical)
-        ]
+        numbers = [table.is_number(j) if category is None else not category for j, category in enumerate(categorical)]
         return cls([Column.of(table, j, number=number) for j, number in enumerate(numbers)])
 
     @property
@@ -147,4 +144,4 @@ class Columns:
     @classmethod
     def described(cls, description: Sequence[dict[str, Any]]) -> Self:
         """What `describe` described."""
-        return cls([Column(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}) for d in description])
+        return cls([Column(**d | {"values": tuple(d["values"]), "shares": tuple(d["shares"])}) for d in description])

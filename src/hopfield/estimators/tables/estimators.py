@@ -20,16 +20,16 @@ from hopfield.bags.inputs import refuse_masks
 from hopfield.core.separation import Separation
 from hopfield.errors import HopfieldError
 from hopfield.estimators.devices import as_device, seed_of
+from hopfield.estimators.settings import given_settings, plain_settings
 from hopfield.estimators.stack import History, Schedule, Stack, seeded
 from hopfield.estimators.tables.answers import check_labels, check_numbers
 from hopfield.estimators.tables.columns import Columns
 from hopfield.estimators.tables.network import RowEmbedding, Similarity, vote, weights
 from hopfield.estimators.tables.reading import Table, read_table
-from hopfield.estimators.tables.settings import categorical_columns, check_settings
+from hopfield.estimators.tables.settings import categorical_columns, check_settings, spread
 from hopfield.estimators.tables.targets import Classes, Labels, Numbers, Targets, targets_of
 from hopfield.estimators.tables.training import Examples, learn, pieces, prototypes
 from hopfield.files import Kind
-from hopfield.memory.storage import described, separation_of
 from hopfield.progress import progress_bar
 
 # rows that are encoded at once
@@ -60,9 +60,9 @@ class _TableLookup(BaseEstimator):
         similarity: Similarity = "euclidean",
         separation: str | Separation = "softmax",
         steps: int = 1,
-        column_dropout: float = 0.15,
-        dropout: float = 0.2,
-        noise: float = 0.1,
+        column_dropout: float | tuple[float, float] = 0.15,
+        dropout: float | tuple[float, float] = 0.2,
+        noise: float | tuple[float, float] = 0.1,
         memory_share: float = 0.5,
         n_estimators: int = 8,
         iterations: int = 150,
@@ -214,7 +214,7 @@ class _TableLookup(BaseEstimator):
             width = examples.rows.shape[2]
             stack = Stack(
                 [
-                    self._network(origins[group], width, None if starts is None else starts[m]).to(device)
+                    self._network(m, origins[group], width, None if starts is None else starts[m]).to(device)
                     for m, group in enumerate(groups.tolist())
                 ]
             )
@@ -226,7 +226,6 @@ class _TableLookup(BaseEstimator):
                 prototypes=None if starts is None else values,
                 share=float(self.memory_share),
                 batch=int(self.batch_size),
-                smoothing=float(getattr(self, "label_smoothing", 0.0)),
                 schedule=Schedule(self.iterations, self.learning_rate, "cosine", self.weight_decay),
                 device=device,
                 progress=progress,
@@ -237,17 +236,18 @@ class _TableLookup(BaseEstimator):
             patterns = stack(each=(rows[groups].to(device),))
         return stack, (patterns, values)
 
-    def _network(self, origins: Tensor, width: int, start: Tensor | None) -> RowEmbedding:
+    def _network(self, member: int, origins: Tensor, width: int, start: Tensor | None) -> RowEmbedding:
         """One network, for rows whose encoded columns are filled up to this width."""
+        place = member % self.n_estimators / max(1, self.n_estimators - 1)  # from 0 to 1
         return RowEmbedding(
             F.pad(origins, (0, width - len(origins))),
             self.n_features_in_,
             active=len(origins),
             width=int(self.width),
             hidden=int(self.hidden),
-            column_dropout=float(self.column_dropout),
-            dropout=float(self.dropout),
-            noise=float(self.noise),
+            column_dropout=spread(self.column_dropout, place),
+            dropout=spread(self.dropout, place),
+            noise=spread(self.noise, place),
             prototypes=start,
         )
 
@@ -290,16 +290,15 @@ class _TableLookup(BaseEstimator):
                 progress("rows", part.stop, len(table))
         return np.concatenate(found)
 
-    def _votes_of(
-        self, stack: Stack, rows: Tensor, patterns: Tensor, values: Tensor, mask: Tensor | None
-    ) -> Tensor:
-        """The mean votes of each group of networks on rows (F, n, D), with the memory of each: (F, n, v), on the CPU."""
+    def _votes_of(self, stack: Stack, rows: Tensor, patterns: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """The mean votes of each group of networks on rows (F, n, D), with the memory of each: (F, n, v)."""
         groups = torch.arange(len(rows)).repeat_interleave(stack.members // len(rows))
         mask = None if mask is None else mask[groups].unsqueeze(1).to(patterns.device)
 
         def votes(states: Tensor) -> Tensor:
             found = self._vote(states, patterns, values, mask)  # (M, n, v)
-            return found.unflatten(0, (len(rows), -1)).mean(1)
+            mean: Tensor = found.unflatten(0, (len(rows), -1)).mean(1)
+            return mean
 
         return torch.cat(list(self._in_blocks(stack, rows, groups, patterns.shape[1], votes)), 1)
 
@@ -389,7 +388,8 @@ class _TableLookup(BaseEstimator):
         """
         check_is_fitted(self, "_stack")
         description = {
-            "settings": _to_json(self._settings),
+            # what the columns are is told by `columns`
+            "settings": plain_settings(self._settings) | {"categorical_features": "auto"},
             "columns": self._columns.describe(),
             "targets": self._targets.describe(),
             "features": getattr(self, "feature_names_in_", np.array([])).tolist(),
@@ -413,8 +413,8 @@ class _TableLookup(BaseEstimator):
             HopfieldError: a missing, foreign, newer or damaged file.
         """
 
-        def make(tensors: dict[str, Tensor], description: dict[str, Any]) -> Self:
-            model = cls(**_of_json(description["settings"]) | {"device": device})
+        def make(tensors: dict[str, Tensor], description: dict[str, Any]) -> Any:
+            model = cls(**given_settings(description["settings"]) | {"device": device})
             check_settings(model)
             model._settings = model.get_params(deep=False)
             model._columns = Columns.described(description["columns"])
@@ -428,7 +428,8 @@ class _TableLookup(BaseEstimator):
             if model.memory == "prototypes":
                 start = torch.zeros(tensors["patterns"].shape[1], len(origins))
             with seeded(0, place):  # for what is overwritten at once
-                networks = [model._network(origins, len(origins), start).to(place) for _ in range(model.n_estimators)]
+                count = len(origins)
+                networks = [model._network(m, origins, count, start).to(place) for m in range(model.n_estimators)]
             stack = Stack(networks).train(False)
             found = {name: tensors.pop(f"network.{name}") for name in stack.state()}
             model._patterns, model._values = tensors.pop("patterns").to(place), tensors.pop("values").to(place)
@@ -442,7 +443,8 @@ class _TableLookup(BaseEstimator):
             model._stack = stack
             return model
 
-        return cls._file.read(path, make)
+        loaded: Self = cls._file.read(path, make)
+        return loaded
 
 
 def _folds(test: Any, count: int) -> np.ndarray:
@@ -456,28 +458,6 @@ def _folds(test: Any, count: int) -> np.ndarray:
     if mask.dtype != np.bool_ or mask.ndim != 2 or not len(mask) or mask.shape[1] != count or mask.all(1).any():
         raise HopfieldError(f"{wanted}; got {mask.dtype} {mask.shape}")
     return mask
-
-
-def _to_json(settings: dict[str, Any]) -> dict[str, Any]:
-    """Parameters as JSON has them, without those that belong to this machine."""
-    written = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
-    if isinstance(written["separation"], Separation):
-        written["separation"] = described(written["separation"])
-        if written["separation"] is None:
-            raise HopfieldError(
-                f"cannot save the separation function {type(settings['separation']).__name__}: only those of "
-                "hopfield.separation have a name in the file"
-            )
-    if not isinstance(written["random_state"], int | None):
-        written["random_state"] = None
-    # what the columns are is in the file
-    return written | {"device": None, "categorical_features": "auto"}
-
-
-def _of_json(written: dict[str, Any]) -> dict[str, Any]:
-    """The parameters that `_to_json` wrote."""
-    separation = written["separation"]
-    return written | {"separation": separation_of(separation) if isinstance(separation, dict) else separation}
 
 
 class HopfieldClassifier(ClassifierMixin, _TableLookup):
@@ -495,9 +475,9 @@ class HopfieldClassifier(ClassifierMixin, _TableLookup):
         similarity: Similarity = "euclidean",
         separation: str | Separation = "softmax",
         steps: int = 1,
-        column_dropout: float = 0.15,
-        dropout: float = 0.2,
-        noise: float = 0.1,
+        column_dropout: float | tuple[float, float] = 0.15,
+        dropout: float | tuple[float, float] = 0.2,
+        noise: float | tuple[float, float] = 0.1,
         memory_share: float = 0.5,
         label_smoothing: float = 0.0,
         n_estimators: int = 8,
@@ -536,7 +516,8 @@ class HopfieldClassifier(ClassifierMixin, _TableLookup):
 
     def _answers(self, y: Any, count: int) -> tuple[Targets, np.ndarray]:
         labels, several = check_labels(y, count)
-        return (Labels(labels.shape[1]) if several else Classes.of(labels)), labels
+        smoothing = float(self.label_smoothing)
+        return (Labels(labels.shape[1], smoothing) if several else Classes(np.unique(labels), smoothing)), labels
 
     def _decide(self, targets: Targets, votes: Tensor) -> np.ndarray:
         found = targets.answers(votes)

@@ -51,7 +51,10 @@ class RowEmbedding(nn.Module):
         super().__init__()
         size = len(columns)
         spread = max(active, 1) ** -0.5
-        self.column_dropout, self.dropout, self.noise = column_dropout, dropout, noise
+        # as tensors, for the networks of a stack have rates of their own
+        self.column_dropout = nn.Buffer(torch.tensor(column_dropout))
+        self.dropout = nn.Buffer(torch.tensor(dropout))
+        self.noise = nn.Buffer(torch.tensor(noise))
         self.columns = nn.Buffer(columns)
         self._count = count
         self.linear = nn.Parameter(torch.randn(size, width) * spread)
@@ -64,22 +67,23 @@ class RowEmbedding(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(n, D) -> (n, e), or (P + n, e) with prototypes."""
-        if self.training and self.noise:
+        if self.training:
             rows = rows + self.noise * torch.randn_like(rows)
         if self.prototypes is not None:
             rows = torch.cat([self.prototypes, rows])
-        linear, inner, outer = self.linear, self.inner, self.outer
+        parameters: tuple[Tensor, Tensor, Tensor] = (self.linear, self.inner, self.outer)
+        linear, inner, outer = parameters
         if self.training:
-            kept = self._kept(self._count, self.column_dropout, rows)[self.columns].unsqueeze(1)
+            kept = self._kept(self._count, self.column_dropout)[self.columns].unsqueeze(1)
             linear, inner = linear * kept, inner * kept
-            outer = outer * self._kept(len(outer), self.dropout, rows).unsqueeze(1)
+            outer = outer * self._kept(len(outer), self.dropout).unsqueeze(1)
         units = F.silu(torch.addmm(self.inner_bias, rows, inner))
         return (rows @ linear + units @ outer) * (0.5 * self.log_beta).exp()
 
     @staticmethod
-    def _kept(count: int, dropout: float, like: Tensor) -> Tensor:
+    def _kept(count: int, dropout: Tensor) -> Tensor:
         """0 for what drops out, else a factor that makes up for that: (count,)."""
-        return (torch.rand(count, device=like.device) >= dropout).to(like.dtype) / (1 - dropout)
+        return (torch.rand(count, device=dropout.device) >= dropout).to(dropout.dtype) / (1 - dropout)
 
 
 def vote(

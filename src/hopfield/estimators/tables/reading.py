@@ -105,7 +105,7 @@ def read_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Table:
         return Table([_numeric(column) for column in array.T], [str(name) for name in names], [False] * width)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     if not len(X) or not len(X.columns):
-        raise HopfieldError(f"X must have rows and columns, got a table of shape {X.shape}: found 0 sample(s) or columns")
+        raise HopfieldError(f"X must have rows and columns, found 0 sample(s) or columns: shape {X.shape}")
     columns = [X.iloc[:, j] for j in range(X.shape[1])] if hasattr(X, "iloc") else X.get_columns()
     typed = [_is_categorical(str(column.dtype).lower()) for column in columns]
     return Table([_numeric(np.asarray(column)) for column in columns], [str(name) for name in X.columns], typed)

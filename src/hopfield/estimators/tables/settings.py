@@ -11,6 +11,15 @@ from hopfield.core.separation import resolve
 from hopfield.errors import HopfieldError
 from hopfield.estimators.settings import is_number
 
+# these may differ from network to network
+_SPREAD = ("column_dropout", "dropout", "noise")
+
+
+def spread(setting: float | tuple[float, float], place: float) -> float:
+    """A setting of the network at this place, 0 for the first and 1 for the last: a number, or one between a pair."""
+    low, high = setting if isinstance(setting, tuple | list) else (setting, setting)
+    return float(low + (high - low) * place)
+
 
 def check_settings(model: Any) -> None:
     """Refuse parameters that are out of range."""
@@ -37,8 +46,10 @@ def check_settings(model: Any) -> None:
         ("weight_decay", math.inf),
     ):
         value = getattr(model, name, 0)
-        if not is_number(value) or not 0 <= value < high:
-            raise HopfieldError(f"{name} must be a number of at least 0 and below {high}, got {value!r}")
+        pair = name in _SPREAD and isinstance(value, tuple | list) and len(value) == 2
+        if not all(is_number(one) and 0 <= one < high for one in (value if pair else [value])):
+            also = ", or a pair of such numbers" if name in _SPREAD else ""
+            raise HopfieldError(f"{name} must be a number of at least 0 and below {high}{also}; got {value!r}")
     for name, high in (("memory_share", 1), ("learning_rate", 1e6)):
         value = getattr(model, name)
         if not is_number(value) or not 0 < value < high:
@@ -56,9 +67,7 @@ def categorical_columns(given: Any, names: list[str]) -> list[bool | None]:
     if isinstance(given, str) and given == "auto":
         return [None] * count
     chosen = [] if given is None else list(np.asarray(given).ravel().tolist())
-    wanted = (
-        'categorical_features must be "auto", None, or a list of columns: their numbers, their names, or a bool for each'
-    )
+    wanted = 'categorical_features must be "auto", None, or a list of columns: numbers, names, or a bool for each'
     if all(isinstance(entry, bool) for entry in chosen) and chosen:
         if len(chosen) != count:
             raise HopfieldError(f"{wanted}; got {len(chosen)} bools for {count} columns")

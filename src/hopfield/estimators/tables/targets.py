@@ -33,7 +33,7 @@ class Targets(ABC):
         """The values of rows with these answers, float32 (n, v)."""
 
     @abstractmethod
-    def losses(self, votes: Tensor, values: Tensor, smoothing: float) -> Tensor:
+    def losses(self, votes: Tensor, values: Tensor) -> Tensor:
         """The loss of votes where these are the values: (*batch, n)."""
 
     @abstractmethod
@@ -50,15 +50,12 @@ class Classes(Targets):
 
     Args:
         classes: the class labels, sorted.
+        smoothing: share of a label that losses spread evenly over all classes.
     """
 
-    def __init__(self, classes: np.ndarray) -> None:
+    def __init__(self, classes: np.ndarray, smoothing: float = 0.0) -> None:
         self.classes = classes
-
-    @classmethod
-    def of(cls, y: np.ndarray) -> Self:
-        """The classes of these labels."""
-        return cls(np.unique(y))
+        self.smoothing = smoothing
 
     @property
     def size(self) -> int:
@@ -74,10 +71,10 @@ class Classes(Targets):
             )
         return F.one_hot(torch.from_numpy(np.searchsorted(self.classes, y)), self.size).float()
 
-    def losses(self, votes: Tensor, values: Tensor, smoothing: float) -> Tensor:
+    def losses(self, votes: Tensor, values: Tensor) -> Tensor:
         """-Σ_c w_c ln p_c, where w are the values smoothed, and p the votes but for a floor."""
         logarithms = (votes * (1 - _FLOOR) + _FLOOR / self.size).log()
-        wanted = values * (1 - smoothing) + smoothing / self.size
+        wanted = values * (1 - self.smoothing) + self.smoothing / self.size
         return -(wanted * logarithms).sum(-1)
 
     def answers(self, votes: Tensor) -> np.ndarray:
@@ -100,10 +97,12 @@ class Labels(Targets):
 
     Args:
         count: number of labels T.
+        smoothing: share of a label that losses spread evenly over 0 and 1.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, smoothing: float = 0.0) -> None:
         self.count = count
+        self.smoothing = smoothing
 
     @property
     def size(self) -> int:
@@ -116,11 +115,11 @@ class Labels(Targets):
         known = ~labels.isnan()
         return torch.cat([labels.nan_to_num(nan=0.0), known.float()], -1)
 
-    def losses(self, votes: Tensor, values: Tensor, smoothing: float) -> Tensor:
+    def losses(self, votes: Tensor, values: Tensor) -> Tensor:
         """The mean of the binary cross entropies of the labels that are known."""
         wanted, known = values.chunk(2, -1)
         share = self._share(votes) * (1 - _FLOOR) + _FLOOR / 2
-        wanted = wanted * (1 - smoothing) + smoothing / 2
+        wanted = wanted * (1 - self.smoothing) + self.smoothing / 2
         each = -(wanted * share.log() + (1 - wanted) * (1 - share).log()) * known
         return each.sum(-1) / known.sum(-1).clamp_min(1)
 
@@ -174,8 +173,8 @@ class Numbers(Targets):
         wide = np.asarray(y, np.float64).reshape(len(y), -1)
         return torch.from_numpy((wide - self.mean) / self.scale).float()
 
-    def losses(self, votes: Tensor, values: Tensor, smoothing: float) -> Tensor:
-        """The mean squared error; there is nothing to smooth."""
+    def losses(self, votes: Tensor, values: Tensor) -> Tensor:
+        """The mean squared error."""
         return (votes - values).square().mean(-1)
 
     def answers(self, votes: Tensor) -> np.ndarray:

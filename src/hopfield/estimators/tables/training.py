@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -59,7 +60,6 @@ def learn(
     prototypes: Tensor | None,
     share: float,
     batch: int,
-    smoothing: float,
     schedule: Schedule,
     device: torch.device,
     progress: Progress | None,
@@ -76,7 +76,6 @@ def learn(
         prototypes: values (M, P, v) of learned patterns, which then are the memory in place of rows; or None.
         share: of the rows that are asked.
         batch: number of rows in a step, at most.
-        smoothing: share of a label that is spread over all of them.
         schedule: how long and how fast; an epoch is one step.
         device: where to compute.
         progress: called after every step.
@@ -104,7 +103,7 @@ def learn(
         patterns, states = embedded.split([known.shape[1], asking], 1)
         votes = vote(states, patterns, known, None)
         weight = (~filling[of, order[:, asked:]]).to(votes.dtype)
-        return (targets.losses(votes, own[:, asked:], smoothing) * weight).sum(1), weight.sum(1)
+        return (targets.losses(votes, own[:, asked:]) * weight).sum(1), weight.sum(1)
 
     return train(stack, orders, loss, schedule, progress=progress)
 

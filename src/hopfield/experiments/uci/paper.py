@@ -98,9 +98,7 @@ def paper_network(
     return [row[part].numpy() for row, part in zip(predicted, torch.from_numpy(test), strict=True)], chosen
 
 
-def _train(
-    stack: Stack, rows: Tensor, targets: Tensor, learnt: Tensor, validation: Tensor
-) -> tuple[Tensor, Tensor]:
+def _train(stack: Stack, rows: Tensor, targets: Tensor, learnt: Tensor, validation: Tensor) -> tuple[Tensor, Tensor]:
     """The best mean accuracy over a window, (M,), and the classes of all rows (M, n) at its end."""
     members, n, _ = rows.shape
     optimizer = torch.optim.SGD(stack.parameters, lr=RATE)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,10 +96,11 @@ def run(
 
 def settings_of(data: UCIDataset, method: str) -> str:
     """The digest of everything that shapes the outcomes of a method, but for the seed."""
-    own = {
-        OURS: lambda: HopfieldClassifier().get_params(),
-        PAPER: lambda: [paper.ARCHITECTURES, paper.BETAS, paper.EPOCHS, paper.WINDOW, paper.BATCH, paper.RATE],
-    }.get(method, lambda: RIVALS[method])()
+    own: Any = RIVALS.get(method)
+    if method == OURS:
+        own = HopfieldClassifier().get_params()
+    elif method == PAPER:
+        own = [paper.ARCHITECTURES, paper.BETAS, paper.EPOCHS, paper.WINDOW, paper.BATCH, paper.RATE]
     given = [data.features.sum(), data.labels.tolist(), data.test.tolist(), data.validation.tolist()]
     return digest({"own": own, "data": given})
 
@@ -108,9 +110,7 @@ def evaluate(data: UCIDataset, method: str, seed: int, seen: bool) -> list[Outco
     torch.set_num_threads(1)  # processes share the cores
     begin = time.process_time()
     predicted, chosen = predictions(data, method, seed)
-    accuracy = tuple(
-        float((own == data.labels[part]).mean()) for own, part in zip(predicted, data.test, strict=True)
-    )
+    accuracy = tuple(float((own == data.labels[part]).mean()) for own, part in zip(predicted, data.test, strict=True))
     seconds = round(time.process_time() - begin, 2)
     return [Outcome(data.name, method, accuracy, tuple(chosen), seconds, seed, settings_of(data, method), seen)]
 

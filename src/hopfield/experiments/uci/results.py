@@ -216,8 +216,8 @@ The paper's own table, with other rivals (24 of them, their accuracies from anot
 
 ## Where it loses
 
-The sets on which `HopfieldClassifier` is furthest behind the best of the other {len(whole.methods) - 1} methods. The best
-of so many is also the luckiest: a test part has 2 to 462 rows, most of them fewer than 100.
+The sets on which `HopfieldClassifier` is furthest behind the best of the other {len(whole.methods) - 1} methods. The
+best of so many is also the luckiest: a test part has 2 to 462 rows, most of them fewer than 100.
 
 {_worst(outcomes)}
 
@@ -230,10 +230,10 @@ of so many is also the luckiest: a test part has 2 to 462 rows, most of them few
 - `HopfieldClassifier` is not tuned: with the same defaults for all sets it learns from training and validation rows.
   {settings}.
 - Those defaults were settled on every second set by name, beginning with the first.
-- The network of the paper is trained on training rows, and keeps the parameters of the best accuracy on validation rows
-  averaged over {paper.WINDOW} of its {paper.EPOCHS} epochs. The grid is smaller than the paper's, which has 108 cells of
-  batches of 4 rows: {shapes}; beta {", ".join(map(str, paper.BETAS))}; one head; batches of {paper.BATCH} with a rate of
-  {paper.RATE}.
+- The network of the paper is trained on training rows, and keeps the parameters of the best accuracy on validation
+  rows averaged over {paper.WINDOW} of its {paper.EPOCHS} epochs. The grid is smaller than the paper's, which has 108
+  cells, for batches of 4 rows: {shapes}; beta {", ".join(map(str, paper.BETAS))}; one head; batches of {paper.BATCH}
+  with a rate of {paper.RATE}.
 
 ## Grids
 

@@ -43,7 +43,9 @@ class Rival:
     def fit(self, cell: Mapping[str, Any], X: np.ndarray, y: np.ndarray, seed: int) -> Any:
         """Trained on standardised columns; what has learnt to answer always the same where there is but one class."""
         own = {"random_state": seed} if self.random else {}
-        method = self.make(**self.fixed, **_fitting(cell, len(y)), **own) if len(np.unique(y)) > 1 else DummyClassifier()
+        method = (
+            self.make(**self.fixed, **_fitting(cell, len(y)), **own) if len(np.unique(y)) > 1 else DummyClassifier()
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of passes is one of the settings
             warnings.filterwarnings("ignore", message="A single label was found|y_pred contains classes")
