@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["README.md", "docs/bags.md", "docs/guide.md", "docs/hflayers.md", "docs/layers.md", "docs/separation.md"]
+PAGES = [
+    "README.md",
+    "docs/bags.md",
+    "docs/guide.md",
+    "docs/hflayers.md",
+    "docs/layers.md",
+    "docs/separation.md",
+    "docs/tables.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,4 +1,3 @@
-import io
 import tarfile
 
 import numpy as np
@@ -6,31 +5,7 @@ import pytest
 
 from hopfield.datasets import load_uci
 from hopfield.errors import HopfieldError
-
-
-def files(n=8, seed=0):
-    """The four files of a made-up set."""
-    rng = np.random.default_rng(seed)
-    test = rng.integers(0, 2, (n, 4))
-    validation = (1 - test) * rng.integers(0, 2, (n, 4))
-    return {
-        "NAME_py.dat": rng.normal(size=(n, 3)),
-        "labels_py.dat": rng.integers(0, 2, n),
-        "folds_py.dat": test,
-        "validation_folds_py.dat": validation,
-    }
-
-
-def text(array):
-    buffer = io.StringIO()
-    np.savetxt(buffer, array, delimiter=",", fmt="%.17g")
-    return buffer.getvalue()
-
-
-def write(folder, name, contents):
-    (folder / name).mkdir(parents=True)
-    for file, array in contents.items():
-        (folder / name / file.replace("NAME", name)).write_text(text(array))
+from tests.datasets.uci import contents, write
 
 
 def pack(source, path):
@@ -42,17 +17,17 @@ def pack(source, path):
 @pytest.fixture
 def folder(tmp_path):
     for name, n in (("acute-nephritis", 8), ("wine", 12), ("large", 1000)):
-        write(tmp_path / "uci", name, files(n))
+        write(tmp_path / "uci", name, n=n)
     return tmp_path
 
 
 def test_small_sets_from_folders(folder):
     found = load_uci(data_dir=folder)
     assert list(found) == ["acute-nephritis", "wine"]
-    contents, data = files(12), found["wine"]
-    np.testing.assert_array_equal(data.features, contents["NAME_py.dat"])
-    np.testing.assert_array_equal(data.labels, contents["labels_py.dat"])
-    np.testing.assert_array_equal(data.test, contents["folds_py.dat"].T == 1)
+    files, data = contents(12), found["wine"]
+    np.testing.assert_array_equal(data.features, files["NAME_py.dat"])
+    np.testing.assert_array_equal(data.labels, files["labels_py.dat"])
+    np.testing.assert_array_equal(data.test, files["folds_py.dat"].T == 1)
     assert (data.test.astype(int) + data.validation + data.training == 1).all()
     assert repr(data) == "UCIDataset(wine: 12 rows, 3 columns, 2 classes, 4 splits)"
 
@@ -100,15 +75,15 @@ def test_an_archive_that_is_cut_short(folder, tmp_path_factory):
     ],
 )
 def test_files_that_do_not_fit_together(tmp_path, file, change, message):
-    contents = files()
-    contents[file] = change(contents[file])
-    write(tmp_path, "acute-nephritis", contents)
+    files = contents()
+    files[file] = change(files[file])
+    write(tmp_path, "acute-nephritis", files)
     with pytest.raises(HopfieldError, match=message):
         load_uci(data_dir=tmp_path)
 
 
 def test_a_file_that_is_missing_or_no_numbers(tmp_path):
-    write(tmp_path, "acute-nephritis", files())
+    write(tmp_path, "acute-nephritis")
     path = tmp_path / "acute-nephritis" / "labels_py.dat"
     path.write_text("one\ntwo\n")
     with pytest.raises(HopfieldError, match=r"acute-nephritis/labels_py\.dat must hold numbers"):

@@ -63,6 +63,7 @@ class _TableLookup(BaseEstimator):
         column_dropout: float | tuple[float, float] = 0.15,
         dropout: float | tuple[float, float] = 0.2,
         noise: float | tuple[float, float] = 0.1,
+        row_share: float = 1.0,
         memory_share: float = 0.5,
         n_estimators: int = 8,
         iterations: int = 150,
@@ -84,6 +85,7 @@ class _TableLookup(BaseEstimator):
         self.column_dropout = column_dropout
         self.dropout = dropout
         self.noise = noise
+        self.row_share = row_share
         self.memory_share = memory_share
         self.n_estimators = n_estimators
         self.iterations = iterations
@@ -224,6 +226,7 @@ class _TableLookup(BaseEstimator):
                 targets,
                 self._vote,
                 prototypes=None if starts is None else values,
+                own=float(self.row_share),
                 share=float(self.memory_share),
                 batch=int(self.batch_size),
                 schedule=Schedule(self.iterations, self.learning_rate, "cosine", self.weight_decay),
@@ -461,7 +464,59 @@ def _folds(test: Any, count: int) -> np.ndarray:
 
 
 class HopfieldClassifier(ClassifierMixin, _TableLookup):
-    """Classify rows of a table."""
+    """Classify rows of a table: a Hopfield lookup among labelled rows, in a learned space.
+
+    A row x votes with p = softmax(-½ β |z(x) - z(x_i)|²) for the labels of the rows x_i in the memory, one association
+    of the state z(x) with stored patterns z(x_i) whose values are labels (Ramsauer et al. 2021, Sec. 3, "Hopfield
+    layer": the memory is the training set). The embedding z (a linear map plus a small network) and β are learned.
+    Several networks learn at once, and their votes are averaged. There is nothing to tune.
+
+    Columns may hold numbers, categories (strings), and None or NaN for what is missing. Numbers are standardised and
+    clipped at ±3; those of at most 12 different values are also told apart one by one. Missing entries and categories
+    that were not learnt count as the mean.
+
+    Labels may also be several at once, (n, T) of 0, 1 and NaN for unknown ones.
+
+    Args:
+        memory: "training": the rows learnt from are the stored patterns, and a row never finds itself while it learns.
+            "prototypes": learned patterns, which begin at rows drawn from each class alike and keep their answers
+            (learning vector quantisation, a `HopfieldLayer` with learned patterns).
+        prototypes: their number in all.
+        width: size of the space in which rows are compared.
+        hidden: size of the hidden layer of the embedding.
+        similarity: "euclidean", weights fall with the squared distance; or "dot".
+        separation: how similarities become weights, a name or an object of `hopfield.separation`.
+        steps: number of updates of the state; the last gives the answer.
+        column_dropout: share of the columns that drop out in a step of learning. A pair: the shares of the networks
+            are spread evenly from the first to the second; so the mean has cautious and bold ones.
+        dropout: share of the hidden units that drop out; also a pair.
+        noise: standard deviation of the noise on standardised columns while learning; also a pair.
+        row_share: share of the rows that each network learns from; all are in its memory.
+        memory_share: share of these that are the memory in a step of learning, other ones in each; the rest asks.
+        label_smoothing: share of each label that losses spread evenly over all classes.
+        n_estimators: number of networks, whose votes are averaged.
+        iterations: steps of learning (AdamW, the rate falls to 0 as a cosine).
+        batch_size: rows in a step, at most.
+        learning_rate: of the first step.
+        weight_decay: of AdamW.
+        categorical_features: "auto": columns of strings, and of the type category in a data frame, are categories;
+            None: there are none; or a list of columns: positions, names, or a bool for each.
+        random_state: seed, `numpy.random.RandomState`, or None for other numbers every time. The same seed on the same
+            machine gives the same numbers.
+        device: where to compute; None: the CPU.
+        verbose: whether to show a progress bar.
+
+    Attributes:
+        classes_: the class labels, sorted; for several labels at once their numbers.
+        n_features_in_: number of columns.
+        feature_names_in_: their names, from a data frame.
+        history_: losses of every step, `hopfield.estimators.stack.History`.
+
+    Example:
+        >>> from hopfield.estimators import HopfieldClassifier
+        >>> model = HopfieldClassifier(random_state=0).fit(X, y)
+        >>> model.predict(X_new), model.neighbors(X_new, k=3)
+    """
 
     _file = Kind("hopfield.HopfieldClassifier", 1, "classifier", "HopfieldClassifier.save")
 
@@ -478,6 +533,7 @@ class HopfieldClassifier(ClassifierMixin, _TableLookup):
         column_dropout: float | tuple[float, float] = 0.15,
         dropout: float | tuple[float, float] = 0.2,
         noise: float | tuple[float, float] = 0.1,
+        row_share: float = 1.0,
         memory_share: float = 0.5,
         label_smoothing: float = 0.0,
         n_estimators: int = 8,
@@ -501,6 +557,7 @@ class HopfieldClassifier(ClassifierMixin, _TableLookup):
             column_dropout=column_dropout,
             dropout=dropout,
             noise=noise,
+            row_share=row_share,
             memory_share=memory_share,
             n_estimators=n_estimators,
             iterations=iterations,
@@ -564,7 +621,50 @@ class HopfieldClassifier(ClassifierMixin, _TableLookup):
 
 
 class HopfieldRegressor(RegressorMixin, _TableLookup):
-    """Predict numbers for rows of a table."""
+    """Predict numbers for rows of a table: a Hopfield lookup among rows whose numbers are known, in a learned space.
+
+    As `HopfieldClassifier`, with numbers in place of labels: the prediction is the mean of those in the memory under
+    the association weights, and what is learnt lowers its squared error. It never leaves the range of what is known.
+    Several numbers for each row are (n, v).
+
+    Args:
+        memory: "training": the rows learnt from are the stored patterns, and a row never finds itself while it learns.
+            "prototypes": learned patterns, which begin at rows drawn from each class alike and keep their answers
+            (learning vector quantisation, a `HopfieldLayer` with learned patterns).
+        prototypes: their number in all.
+        width: size of the space in which rows are compared.
+        hidden: size of the hidden layer of the embedding.
+        similarity: "euclidean", weights fall with the squared distance; or "dot".
+        separation: how similarities become weights, a name or an object of `hopfield.separation`.
+        steps: number of updates of the state; the last gives the answer.
+        column_dropout: share of the columns that drop out in a step of learning. A pair: the shares of the networks
+            are spread evenly from the first to the second; so the mean has cautious and bold ones.
+        dropout: share of the hidden units that drop out; also a pair.
+        noise: standard deviation of the noise on standardised columns while learning; also a pair.
+        row_share: share of the rows that each network learns from; all are in its memory.
+        memory_share: share of these that are the memory in a step of learning, other ones in each; the rest asks.
+        n_estimators: number of networks, whose votes are averaged.
+        iterations: steps of learning (AdamW, the rate falls to 0 as a cosine).
+        batch_size: rows in a step, at most.
+        learning_rate: of the first step.
+        weight_decay: of AdamW.
+        categorical_features: "auto": columns of strings, and of the type category in a data frame, are categories;
+            None: there are none; or a list of columns: positions, names, or a bool for each.
+        random_state: seed, `numpy.random.RandomState`, or None for other numbers every time. The same seed on the same
+            machine gives the same numbers.
+        device: where to compute; None: the CPU.
+        verbose: whether to show a progress bar.
+
+    Attributes:
+        n_features_in_: number of columns.
+        feature_names_in_: their names, from a data frame.
+        history_: losses of every step, `hopfield.estimators.stack.History`.
+
+    Example:
+        >>> from hopfield.estimators import HopfieldRegressor
+        >>> model = HopfieldRegressor(random_state=0).fit(X, y)
+        >>> model.predict(X_new), model.neighbors(X_new, k=3)
+    """
 
     _file = Kind("hopfield.HopfieldRegressor", 1, "regressor", "HopfieldRegressor.save")
 

@@ -50,10 +50,10 @@ def check_settings(model: Any) -> None:
         if not all(is_number(one) and 0 <= one < high for one in (value if pair else [value])):
             also = ", or a pair of such numbers" if name in _SPREAD else ""
             raise HopfieldError(f"{name} must be a number of at least 0 and below {high}{also}; got {value!r}")
-    for name, high in (("memory_share", 1), ("learning_rate", 1e6)):
+    for name, high in (("row_share", 1), ("memory_share", 1), ("learning_rate", 1e6)):
         value = getattr(model, name)
-        if not is_number(value) or not 0 < value < high:
-            raise HopfieldError(f"{name} must be a number above 0 and below {high:g}, got {value!r}")
+        if not is_number(value) or not 0 < value <= high:
+            raise HopfieldError(f"{name} must be a number above 0 and at most {high:g}, got {value!r}")
     resolve(model.separation)
 
 

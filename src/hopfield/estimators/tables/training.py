@@ -58,6 +58,7 @@ def learn(
     vote: Vote,
     *,
     prototypes: Tensor | None,
+    own: float,
     share: float,
     batch: int,
     schedule: Schedule,
@@ -74,7 +75,8 @@ def learn(
         targets: what losses are.
         vote: the lookup.
         prototypes: values (M, P, v) of learned patterns, which then are the memory in place of rows; or None.
-        share: of the rows that are asked.
+        own: share of the rows that each network learns from, drawn for it once.
+        share: of these rows that are asked.
         batch: number of rows in a step, at most.
         schedule: how long and how fast; an epoch is one step.
         device: where to compute.
@@ -83,16 +85,18 @@ def learn(
     groups, most, _ = examples.rows.shape
     group = torch.arange(stack.members, device=device) // (stack.members // groups)
     rows, values, counts = (t.to(device) for t in (examples.rows, examples.values, examples.counts))
-    least = min(int(examples.counts.min()), batch)
-    asked = 0 if prototypes is not None else max(1, round(share * least))
+    drawn = torch.rand(stack.members, most, device=device) + (torch.arange(most, device=device) >= counts[group, None])
+    learnt = (own * counts).round().long().clamp_min(2).minimum(counts)[group]  # how many rows of its own, (M,)
+    filling = drawn.argsort(1).argsort(1) >= learnt.unsqueeze(1)  # (M, T)
+    least, most = min(int(learnt.min()), batch), int(learnt.max())
+    asked = 0 if prototypes is not None else max(1, min(round(share * least), least - 1))
     asking = min(most, batch) - asked
     if asking < 1:  # a single row
         return History()
-    filling = torch.arange(most, device=device) >= counts.unsqueeze(1)  # (F, T)
 
     def orders() -> Iterator[Tensor]:
         """Rows of every member in random order, those that are filling last: (M, asked + asking)."""
-        drawn = torch.rand(stack.members, most, device=device) + filling[group]
+        drawn = torch.rand(filling.shape, device=device) + filling
         yield drawn.argsort(1)[:, : asked + asking]
 
     def loss(order: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +106,7 @@ def learn(
         known = own[:, :asked] if prototypes is None else prototypes
         patterns, states = embedded.split([known.shape[1], asking], 1)
         votes = vote(states, patterns, known, None)
-        weight = (~filling[of, order[:, asked:]]).to(votes.dtype)
+        weight = (~filling.gather(1, order[:, asked:])).to(votes.dtype)
         return (targets.losses(votes, own[:, asked:]) * weight).sum(1), weight.sum(1)
 
     return train(stack, orders, loss, schedule, progress=progress)
