@@ -107,10 +107,19 @@ def vote(
         separation: how similarities become weights.
         steps: updates of the states, the last of which gives the means.
     """
-    bias = _bias(patterns, similarity)
-    if steps == 1:
-        return associate(states, patterns, values, bias=bias, mask=mask, separation=separation)
-    return retrieve(states, patterns, values, bias=bias, mask=mask, separation=separation, steps=steps).values
+    if steps > 1:
+        bias = _bias(patterns, similarity)
+        return retrieve(states, patterns, values, bias=bias, mask=mask, separation=separation, steps=steps).values
+    if similarity == "euclidean":
+        # the bias as one more entry, times 1: there are faster ways to compute scores without a bias
+        states = F.pad(states, (0, 1), value=1.0)
+        patterns = torch.cat([patterns, _half_square(patterns)], -1)
+    size = values.shape[-1]
+    if torch.is_grad_enabled() and size < states.shape[-1]:
+        # fused kernels want values as wide as the states; without gradients, where it matters that a row gives the
+        # same wherever it stands among others, to the last bit, the scores are computed whole
+        values = F.pad(values, (0, states.shape[-1] - size))
+    return associate(states, patterns, values, mask=mask, separation=separation)[..., :size]
 
 
 def weights(
@@ -124,5 +133,10 @@ def weights(
 
 
 def _bias(patterns: Tensor, similarity: Similarity) -> Tensor | None:
-    """Makes ξ·x the negative squared distance, but for what all patterns have in common: (M, 1, N)."""
-    return None if similarity == "dot" else -0.5 * patterns.square().sum(-1).unsqueeze(-2)
+    """Makes ξ·x the negative half of the squared distance, but for what all patterns have in common: (M, 1, N)."""
+    return None if similarity == "dot" else _half_square(patterns).mT
+
+
+def _half_square(patterns: Tensor) -> Tensor:
+    """-|x|²/2, (M, N, 1)."""
+    return -0.5 * patterns.square().sum(-1, keepdim=True)
