@@ -58,7 +58,7 @@ def learn(
     vote: Vote,
     *,
     prototypes: Tensor | None,
-    own: float,
+    rows_of_own: float,
     share: float,
     batch: int,
     schedule: Schedule,
@@ -75,7 +75,7 @@ def learn(
         targets: what losses are.
         vote: the lookup.
         prototypes: values (M, P, v) of learned patterns, which then are the memory in place of rows; or None.
-        own: share of the rows that each network learns from, drawn for it once.
+        rows_of_own: share of the rows that each network learns from, drawn for it once.
         share: of these rows that are asked.
         batch: number of rows in a step, at most.
         schedule: how long and how fast; an epoch is one step.
@@ -86,7 +86,7 @@ def learn(
     group = torch.arange(stack.members, device=device) // (stack.members // groups)
     rows, values, counts = (t.to(device) for t in (examples.rows, examples.values, examples.counts))
     drawn = torch.rand(stack.members, most, device=device) + (torch.arange(most, device=device) >= counts[group, None])
-    learnt = (own * counts).round().long().clamp_min(2).minimum(counts)[group]  # how many rows of its own, (M,)
+    learnt = (rows_of_own * counts).round().long().clamp_min(2).minimum(counts)[group]  # how many rows of its own, (M,)
     filling = drawn.argsort(1).argsort(1) >= learnt.unsqueeze(1)  # (M, T)
     least, most = min(int(learnt.min()), batch), int(learnt.max())
     asked = 0 if prototypes is not None else max(1, min(round(share * least), least - 1))
