@@ -237,6 +237,8 @@ best of so many is also the luckiest: a test part has 2 to 462 rows, most of the
 
 ## Grids
 
+Gamma is in units of 1 over the number of columns.
+
 {chr(10).join(grids)}
 
 ## Chosen most often
