@@ -14,7 +14,7 @@ SMALL = {"n_estimators": 2, "iterations": 20, "width": 8, "hidden": 16, "random_
 ESTIMATORS = (HopfieldClassifier, HopfieldRegressor)
 
 
-@parametrize_with_checks([HopfieldClassifier(**SMALL), HopfieldRegressor(**SMALL)])
+@parametrize_with_checks([kind(**SMALL | {"iterations": 80}) for kind in ESTIMATORS])
 def test_what_scikit_learn_asks_of_every_estimator(estimator, check):
     check(estimator)
 
@@ -70,9 +70,8 @@ def test_a_row_never_finds_itself_while_it_learns():
     """Labels that have nothing to do with the rows cannot be guessed, however long one learns."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 3)), rng.integers(0, 2, 200)
-    model = HopfieldClassifier(n_estimators=2, iterations=60, random_state=0).fit(X, y)
-    assert float(torch.stack(model.history_.loss[-20:]).mean()) > 0.5
-    assert model.score(X, y) > 0.6  # but in the memory they all are
+    model = HopfieldClassifier(n_estimators=2, iterations=150, row_share=1.0, dropout=0.0, random_state=0).fit(X, y)
+    assert float(torch.stack(model.history_.loss[-20:]).mean()) > 0.6  # ln 2 is what knowing nothing costs
 
 
 def test_the_same_seed_gives_the_same_numbers_and_no_trace_in_those_of_torch(table):
@@ -185,7 +184,7 @@ def test_what_does_not_fit_is_not_added(table):
         model.add(X[:2], y[:3])
     with pytest.raises(HopfieldError, match="of the kind that was learnt"):
         model.add(X[:3], [[0, 1], [1, 0], [1, 1]])
-    with pytest.raises(HopfieldError, match="of as many numbers"):
+    with pytest.raises(HopfieldError, match="as many for each row"):
         regressor.add(X[:3], np.ones((3, 2)))
     with pytest.raises(HopfieldError, match=r'memory="training" only'):
         both(table, memory="prototypes")[0].add(X, y)

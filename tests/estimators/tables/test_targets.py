@@ -11,8 +11,8 @@ from hopfield.errors import HopfieldError
 from hopfield.estimators.tables.targets import Classes, Labels, Numbers, targets_of
 
 KINDS = {
-    "classes": (Classes(np.array(["a", "b", "c"]), 0.1), np.array(["c", "a", "b", "a"])),
-    "labels": (Labels(2, 0.1), np.array([[0, 1], [1, np.nan], [0, 0], [np.nan, 1]])),
+    "classes": (Classes(np.array(["a", "b", "c"])), np.array(["c", "a", "b", "a"])),
+    "labels": (Labels(2), np.array([[0, 1], [1, np.nan], [0, 0], [np.nan, 1]])),
     "numbers": (Numbers.of(np.array([1.0, 5.0, 2.0])), np.array([2.0, -1.0, 3.0, 4.0])),
     "several numbers": (Numbers.of(np.arange(6.0).reshape(3, 2) ** 2), np.arange(8.0).reshape(4, 2)),
 }
@@ -70,13 +70,13 @@ def test_unknown_labels_have_no_part_in_votes_or_losses(seed):
     labels = torch.rand(6, 3, generator=generator).round()
     unknown = torch.rand(6, 3, generator=generator) < 0.4
     unknown[0] = False
-    targets, weights = Labels(3, 0.1), torch.rand(6, generator=generator) + 0.01
+    targets, weights = Labels(3), torch.rand(6, generator=generator) + 0.01
     values = targets.values(np.where(unknown, np.nan, labels))
     votes = (weights.unsqueeze(1) * values).sum(0, keepdim=True)
     kept = weights.unsqueeze(1) * ~unknown
     wanted = (kept * labels).sum(0) / kept.sum(0)
     np.testing.assert_allclose(targets.answers(votes)[0], wanted, rtol=1e-5)
-    alone = [Labels(1, 0.1).losses(votes[:, [t, t + 3]], values[:, [t, t + 3]]) for t in range(3)]
+    alone = [Labels(1).losses(votes[:, [t, t + 3]], values[:, [t, t + 3]]) for t in range(3)]
     together = targets.losses(votes.expand(6, -1), values)
     mean = (torch.stack(alone, 1) * ~unknown).sum(1) / (~unknown).sum(1).clamp_min(1)
     torch.testing.assert_close(together, mean, rtol=1e-4, atol=1e-6)

@@ -41,11 +41,10 @@ def check_settings(model: Any) -> None:
     for name, high in (
         ("column_dropout", 1),
         ("dropout", 1),
-        ("label_smoothing", 1),
         ("noise", math.inf),
         ("weight_decay", math.inf),
     ):
-        value = getattr(model, name, 0)
+        value = getattr(model, name)
         pair = name in _SPREAD and isinstance(value, tuple | list) and len(value) == 2
         if not all(is_number(one) and 0 <= one < high for one in (value if pair else [value])):
             also = ", or a pair of such numbers" if name in _SPREAD else ""

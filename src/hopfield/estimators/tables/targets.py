@@ -40,6 +40,20 @@ class Targets(ABC):
     def answers(self, votes: Tensor) -> np.ndarray:
         """What people want to know of the votes (n, v): float64 probabilities (n, classes), or numbers."""
 
+    def decided(self, votes: Tensor) -> np.ndarray:
+        """What is predicted by the votes (n, v): (n,), or (n, number)."""
+        return self.answers(votes)
+
+    def merged(self, other: Targets) -> tuple[Targets, Tensor]:
+        """A kind for the answers of both, and which of its values those of this one are, (v,).
+
+        Raises:
+            HopfieldError: answers of different kinds.
+        """
+        if type(other) is not type(self) or other.size != self.size:
+            raise HopfieldError("y must be answers of the kind that was learnt, as many for each row")
+        return self, torch.arange(self.size)
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Everything about it as JSON has it."""
@@ -50,12 +64,10 @@ class Classes(Targets):
 
     Args:
         classes: the class labels, sorted.
-        smoothing: share of a label that losses spread evenly over all classes.
     """
 
-    def __init__(self, classes: np.ndarray, smoothing: float = 0.0) -> None:
+    def __init__(self, classes: np.ndarray) -> None:
         self.classes = classes
-        self.smoothing = smoothing
 
     @property
     def size(self) -> int:
@@ -72,10 +84,9 @@ class Classes(Targets):
         return F.one_hot(torch.from_numpy(np.searchsorted(self.classes, y)), self.size).float()
 
     def losses(self, votes: Tensor, values: Tensor) -> Tensor:
-        """-Σ_c w_c ln p_c, where w are the values smoothed, and p the votes but for a floor."""
+        """-ln p of the class, where p are the votes but for a floor."""
         logarithms = (votes * (1 - _FLOOR) + _FLOOR / self.size).log()
-        wanted = values * (1 - self.smoothing) + self.smoothing / self.size
-        return -(wanted * logarithms).sum(-1)
+        return -(values * logarithms).sum(-1)
 
     def answers(self, votes: Tensor) -> np.ndarray:
         """Probabilities (n, C)."""
@@ -84,6 +95,18 @@ class Classes(Targets):
         spread = torch.where(total > 0, wide / total, 1 / self.size)  # without votes: nothing is known
         probabilities: np.ndarray = spread.numpy()
         return probabilities
+
+    def decided(self, votes: Tensor) -> np.ndarray:
+        """The likeliest class, (n,)."""
+        likeliest: np.ndarray = self.classes[self.answers(votes).argmax(1)]
+        return likeliest
+
+    def merged(self, other: Targets) -> tuple[Targets, Tensor]:
+        """The classes of both."""
+        if not isinstance(other, Classes) or (other.classes.dtype.kind in "US") != (self.classes.dtype.kind in "US"):
+            raise HopfieldError("y must be labels of the kind that was learnt, one for each row")
+        classes = np.union1d(self.classes, other.classes)
+        return Classes(classes), torch.from_numpy(np.searchsorted(classes, self.classes))
 
     def describe(self) -> dict[str, Any]:
         """The classes."""
@@ -97,12 +120,10 @@ class Labels(Targets):
 
     Args:
         count: number of labels T.
-        smoothing: share of a label that losses spread evenly over 0 and 1.
     """
 
-    def __init__(self, count: int, smoothing: float = 0.0) -> None:
+    def __init__(self, count: int) -> None:
         self.count = count
-        self.smoothing = smoothing
 
     @property
     def size(self) -> int:
@@ -119,7 +140,6 @@ class Labels(Targets):
         """The mean of the binary cross entropies of the labels that are known."""
         wanted, known = values.chunk(2, -1)
         share = self._share(votes) * (1 - _FLOOR) + _FLOOR / 2
-        wanted = wanted * (1 - self.smoothing) + self.smoothing / 2
         each = -(wanted * share.log() + (1 - wanted) * (1 - share).log()) * known
         return each.sum(-1) / known.sum(-1).clamp_min(1)
 
@@ -134,6 +154,10 @@ class Labels(Targets):
         """The probability that a label is 1, (n, T)."""
         probabilities: np.ndarray = self._share(votes.double()).numpy()
         return probabilities
+
+    def decided(self, votes: Tensor) -> np.ndarray:
+        """1 for what is likelier than not, else 0: (n, T)."""
+        return (self.answers(votes) > 0.5).astype(np.int64)
 
     def describe(self) -> dict[str, Any]:
         """Their number."""

@@ -15,8 +15,8 @@ from hopfield.progress import Progress
 # among more rows prototypes are drawn without regard to their values
 _FEW = 1 << 13
 
-Vote = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-"""Means of values under the weights of patterns: states, patterns, values and mask -> (M, L, v)."""
+Vote = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Means of values under the weights of patterns: states, patterns and values -> (M, L, v)."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def learn(
         own = values[of, order]
         known = own[:, :asked] if prototypes is None else prototypes
         patterns, states = embedded.split([known.shape[1], asking], 1)
-        votes = vote(states, patterns, known, None)
+        votes = vote(states, patterns, known)
         weight = (~filling.gather(1, order[:, asked:])).to(votes.dtype)
         return (targets.losses(votes, own[:, asked:]) * weight).sum(1), weight.sum(1)
 
@@ -131,9 +131,3 @@ def prototypes(examples: Examples, groups: Tensor, count: int, generator: torch.
         place = same.tril(-1).sum(1)  # how many of its kind came before
         chosen.append(order[place.argsort(stable=True)[:count]])
     return torch.stack(chosen)
-
-
-def pieces(count: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` of so many rows."""
-    for start in range(0, count, max(1, size)):
-        yield slice(start, min(start + max(1, size), count))
