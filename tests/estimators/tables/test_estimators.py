@@ -214,19 +214,23 @@ def test_folds_of_different_sizes_and_columns(table):
     np.testing.assert_allclose(found.sum(2), 1, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ESTIMATORS)
 @pytest.mark.parametrize("memory", ["training", "prototypes"])
-def test_nothing_of_a_test_part_reaches_its_fold(table, memory):
+def test_nothing_of_a_test_part_reaches_its_fold(table, memory, kind):
     X, y = table
     test = np.random.default_rng(0).random((3, 60)) < 0.3
-    model = small(HopfieldClassifier, memory=memory)
-    before = model.cross_predict_proba(X, y, test)
+    model = small(kind, memory=memory)
+    before = model.cross_predict(X, y, test)
     for fold, part in enumerate(test):
         labels, features = y.copy(), X.copy()
         labels[part] = np.random.default_rng(fold).permutation(labels[part])
         features[part] = features[np.random.default_rng(fold).permutation(np.flatnonzero(part))] * [9, 9, 9, 1, 9]
-        other = model.cross_predict_proba(features, labels, test)
+        other = model.cross_predict(features, labels, test)
         np.testing.assert_array_equal(other[fold, ~part], before[fold, ~part])
-        np.testing.assert_array_equal(model.cross_predict_proba(X, labels, test)[fold], before[fold])
+        np.testing.assert_array_equal(model.cross_predict(X, labels, test)[fold], before[fold])
+        if kind is HopfieldRegressor:
+            labels[part] *= 50
+            np.testing.assert_array_equal(model.cross_predict(X, labels, test)[fold], before[fold])
 
 
 def test_a_fold_may_lack_a_class(table):

@@ -166,14 +166,15 @@ class TableLookup(BaseEstimator):
         table, marks, y, targets = other._begin(X, y)
         parts = [np.flatnonzero(~fold) for fold in _folds(test, len(table))]
         columns = [Columns.of(table[part], marks) for part in parts]
-        values = [targets.values(y[part]) for part in parts]
+        own_targets = [targets.refitted(y[part]) for part in parts]
+        values = [own.values(y[part]) for own, part in zip(own_targets, parts, strict=True)]
         examples = Examples.of([own.encode(table[part]) for own, part in zip(columns, parts, strict=True)], values)
         lookup = other._learn(columns, examples, targets)
         rows = torch.zeros(len(parts), len(table), examples.rows.shape[2])
         for fold, own in zip(rows, columns, strict=True):
             encoded = own.encode(table)
             fold[:, : encoded.shape[1]] = encoded
-        return np.stack([what(targets, votes) for votes in lookup.votes(rows)])
+        return np.stack([what(own, votes) for own, votes in zip(own_targets, lookup.votes(rows), strict=True)])
 
     def _begin(self, X: Any, y: Any) -> tuple[Table, list[bool | None], np.ndarray, Targets]:
         """Check everything before anything is learnt."""

@@ -40,6 +40,10 @@ class Targets(ABC):
     def answers(self, votes: Tensor) -> np.ndarray:
         """What people want to know of the votes (n, v): float64 probabilities (n, classes), or numbers."""
 
+    def refitted(self, y: np.ndarray) -> Targets:  # noqa: ARG002  # for kinds that take something
+        """The same kind, with what it takes from answers taken from these alone."""
+        return self
+
     def decided(self, votes: Tensor) -> np.ndarray:
         """What is predicted by the votes (n, v): (n,), or (n, number)."""
         return self.answers(votes)
@@ -205,6 +209,10 @@ class Numbers(Targets):
         """The numbers, (n,) or (n, v)."""
         wide: np.ndarray = votes.double().numpy() * self.scale + self.mean
         return wide[:, 0] if self.single else wide
+
+    def refitted(self, y: np.ndarray) -> Targets:
+        """Standardised as these."""
+        return self.of(y)
 
     def describe(self) -> dict[str, Any]:
         """Mean and scale."""
