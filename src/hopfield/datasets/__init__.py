@@ -2,17 +2,21 @@
 
 from hopfield.datasets.images import load_array, load_images, save_image
 from hopfield.datasets.mil import MILDataset, load_mil
+from hopfield.datasets.molecules import MoleculeDataset, fingerprints, load_molecules
 from hopfield.datasets.repertoires import AminoAcidModel, Repertoires, load_repertoires, simulate_repertoires
 from hopfield.datasets.uci import UCIDataset, load_uci
 
 __all__ = [
     "AminoAcidModel",
     "MILDataset",
+    "MoleculeDataset",
     "Repertoires",
     "UCIDataset",
+    "fingerprints",
     "load_array",
     "load_images",
     "load_mil",
+    "load_molecules",
     "load_repertoires",
     "load_uci",
     "save_image",
