@@ -157,7 +157,12 @@ def reproduce_uci(
         str | None, typer.Option(help="Which sets, separated by commas. [default: the 75 of fewer than 1000 rows]")
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Which methods, separated by commas, as the table names them. [default: all]")
+        str | None,
+        typer.Option(
+            help="Which methods, separated by commas: HopfieldClassifier, SVM (RBF), Random forest, Gradient boosting, "
+            "k-nearest neighbours, Logistic regression, Multilayer perceptron, HopfieldLayer network (paper). "
+            "[default: all]"
+        ),
     ] = None,
     jobs: Jobs = 2,
     backend: Backend = "loky",
@@ -165,7 +170,8 @@ def reproduce_uci(
 ) -> None:
     """Small tables: a classifier without tuning against tuned rivals on 75 sets of the UCI repository; an hour.
 
-    It can be stopped and started again: each method on a set is kept in outcomes.jsonl when it is done.
+    It can be stopped and started again: each method on a set is kept in outcomes.jsonl when it is done. The report is
+    about the sets and methods of this call.
 
     For example:
 
@@ -178,7 +184,9 @@ def reproduce_uci(
 
     folder = _folder(out)
     names = None if sets is None else [name.strip() for name in sets.split(",") if name.strip()]
-    chosen = list(uci.METHODS) if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
+    known = {name.casefold(): name for name in uci.METHODS}
+    given = uci.METHODS if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
+    chosen = [known.get(name.casefold(), name) for name in given]
     with _resumable(folder), progress_bar() as progress:
         outcomes = uci.run(
             names,

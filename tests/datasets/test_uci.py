@@ -47,8 +47,10 @@ def test_sets_by_name_in_alphabetical_order_and_large_ones_if_asked_for(folder):
 
 
 def test_unknown_names_are_refused_with_the_known_ones(folder):
-    with pytest.raises(HopfieldError, match="there is no set 'wina'; choose of acute-nephritis, large, wine"):
+    with pytest.raises(HopfieldError, match=r"there is no set 'wina'; did you mean wine\? There are 3"):
         load_uci(["wina"], data_dir=folder)
+    with pytest.raises(HopfieldError, match="there is no set 'cats'; choose from acute-nephritis, large, wine"):
+        load_uci("cats", data_dir=folder)
 
 
 def test_files_that_are_not_there(tmp_path):

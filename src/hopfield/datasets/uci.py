@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from lzma import LZMAError
 from pathlib import Path
 
@@ -55,26 +56,38 @@ class UCIDataset:
         )
 
 
-def load_uci(names: Sequence[str] | None = None, *, data_dir: str | Path | None = None) -> dict[str, UCIDataset]:
+def load_uci(names: str | Sequence[str] | None = None, *, data_dir: str | Path | None = None) -> dict[str, UCIDataset]:
     """Small tables by name, in alphabetical order.
 
     The four splits of a set are draws of a quarter of its rows for the test, not a partition; eleven sets have the
     same, published, test rows in all four.
 
     Args:
-        names: which sets; None: the 75 of fewer than 1000 rows.
+        names: which set or sets; None: the 75 of fewer than 1000 rows (there are two of 1000 as well).
         data_dir: the folder with uci_small_77.tar.xz, or with the sets as folders NAME, in itself or in its folder
             `uci`; None: that of the environment variable HOPFIELD_DATA, and without that the cache. There is no
             download.
 
+    Returns:
+        {name: `UCIDataset`}, with `features` (n, d), `labels` (n,), and the masks `training`, `validation` and `test`,
+        bool (4, n).
+
     Raises:
-        HopfieldError: an unknown name, which lists the known ones; files that are missing or damaged. The error says
-            where to get them and where to put them.
+        HopfieldError: an unknown name; files that are missing or damaged. The error says where to get them and where
+            to put them.
+
+    Example:
+        >>> wine = load_uci("wine", data_dir="~/data")["wine"]
+        >>> wine.features[wine.training[0]]
     """
     files = _files(data_dir)
     known = sorted({name.split("/")[0] for name in files})
-    if names is not None and (unknown := sorted(set(names) - set(known))):
-        raise HopfieldError(f"there is no set {', '.join(map(repr, unknown))}; choose of {', '.join(known)}")
+    names = [names] if isinstance(names, str) else names
+    for name in names or ():
+        if name not in known:
+            close = get_close_matches(str(name), known, 3)
+            hint = f"did you mean {' or '.join(close)}? There are {len(known)}" if close else ", ".join(known)
+            raise HopfieldError(f"there is no set {name!r}; {'' if close else 'choose from '}{hint}")
     chosen = known if names is None else sorted(set(names))
     found = {name: _dataset(name, files) for name in chosen}
     return found if names is not None else {name: s for name, s in found.items() if len(s.labels) < _SMALL}

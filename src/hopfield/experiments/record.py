@@ -43,7 +43,7 @@ def recorded(path: Path, kind: type[T]) -> list[T]:
             found.append(kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}))
         except (ValueError, TypeError, AttributeError) as error:
             raise HopfieldError(
-                f"{path} line {number} is no outcome of this version: {error}; remove the file, or choose another "
+                f"{path} line {number} is no outcome of this version: {error}; remove that line, or choose another "
                 "folder"
             ) from error
     return found

@@ -35,7 +35,7 @@ def critical_difference(ranks: Mapping[str, float], difference: float, *, title:
         last = max(j for j, value in enumerate(values) if value - start <= difference)
         if last > i and not any(last <= end for _, end in bars):
             bars.append((i, last))
-    figure, axes = style.panels(0.9 + 0.3 * len(order) + 0.12 * len(bars))
+    figure, axes = style.panels(1.1 + 0.3 * len(order) + 0.12 * len(bars))
     axis = axes[0, 0]
     for place, value in enumerate(values):
         axis.plot(value, place, "o", color=style.BLUE if place == 0 else style.BLACK, markersize=5)
@@ -47,8 +47,8 @@ def critical_difference(ranks: Mapping[str, float], difference: float, *, title:
         axis.plot([values[first], values[last]], [y, y], color=style.GREY, linewidth=3, solid_capstyle="butt")
     axis.set_yticks(range(len(order)), order)
     axis.set_ylim(len(order) - 0.3 + 0.45 * len(bars), -0.6)
-    low, high = values[0], max(values[-1], values[0] + difference)
-    axis.set_xlim(low - 0.08 * (high - low), high + 0.18 * (high - low))
+    span = max(values[-1] - values[0], 0.1)
+    axis.set_xlim(values[0] - 0.08 * span, values[-1] + 0.18 * span)
     axis.grid(axis="y", visible=False)
-    style.label(axis, f"average rank (grey: within {difference:.2f} of one another)", "", title)
+    style.label(axis, f"average rank\n(grey: within {difference:.2f} of one another)", "", title)
     return figure

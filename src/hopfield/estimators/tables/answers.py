@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hopfield.bags.inputs import refuse_masks
 from hopfield.errors import HopfieldError
+from hopfield.estimators.tables.reading import is_missing
 
 
 def check_labels(y: Any, count: int) -> tuple[np.ndarray, bool]:
@@ -35,14 +36,18 @@ def check_labels(y: Any, count: int) -> tuple[np.ndarray, bool]:
             raise HopfieldError(f"label {np.isnan(numbers).all(0).argmax()} is unknown for all rows; leave it out")
         return numbers, True
     if labels.dtype.kind in "Of":
-        missing = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]  # noqa: PLR0124  # NaN
+        missing = [i for i, label in enumerate(labels) if is_missing(label)]
         if missing:
             raise HopfieldError(
                 f"labels are missing (None or NaN) for {len(missing)} rows, the first is row {missing[0]}; "
-                "leave them out. Input y contains NaN"
+                "leave these rows out. Input y contains NaN"
             )
-    if labels.dtype == object and len({isinstance(label, str) for label in labels}) > 1:
-        raise HopfieldError("labels must be all strings or all numbers, got a mixture; use [str(label) for label in y]")
+    if labels.dtype == object:
+        if len({isinstance(label, str) for label in labels}) > 1:
+            raise HopfieldError(
+                "labels must be all strings or all numbers, got a mixture; use [str(label) for label in y]"
+            )
+        labels = np.array(labels.tolist())  # as strings or numbers, whatever they came in
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise HopfieldError(f"labels must be finite, but that of row {np.isinf(labels).argmax()} is infinity")
     check_classification_targets(labels)

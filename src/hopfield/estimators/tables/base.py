@@ -273,8 +273,8 @@ class TableLookup(BaseEstimator):
             k: how many, those with the largest weights; at most all.
 
         Returns:
-            weights (n, k), descending, the mean over the networks; and the numbers of the rows (n, k), as they came
-            to `fit`, then to `add`.
+            weights (n, k), descending, the mean over the networks; and the positions of the rows (n, k), from 0, in
+            what came to `fit`, then to `add`; for a data frame frame.iloc[position].
 
         Raises:
             HopfieldError: k below 1, a memory of prototypes.
@@ -346,7 +346,10 @@ class TableLookup(BaseEstimator):
         """
 
         def make(tensors: dict[str, Tensor], description: dict[str, Any]) -> Any:
-            model = cls(**given_settings(description["settings"]) | {"device": device})
+            settings: dict[str, Any] = given_settings(description["settings"]) | {"device": device}
+            for name, value in settings.items():
+                settings[name] = tuple(value) if isinstance(value, list) else value  # JSON knows no pairs
+            model = cls(**settings)
             check_settings(model)
             model._settings = model.get_params(deep=False)
             model._columns = Columns.described(description["columns"])

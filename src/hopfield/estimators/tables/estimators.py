@@ -21,7 +21,8 @@ class HopfieldClassifier(ClassifierMixin, TableLookup):
     A row x votes with p = softmax(-½ β |z(x) - z(x_i)|²) for the labels of the rows x_i in the memory, one association
     of the state z(x) with stored patterns z(x_i) whose values are labels (Ramsauer et al. 2021, Sec. 3, "Hopfield
     layer": the memory is the training set). The embedding z (a linear map plus a small network) and β are learned.
-    Several networks learn at once, and their votes are averaged. There is nothing to tune.
+    Several networks learn at once, and their votes are averaged. There is nothing to tune. A row that was learnt from
+    finds itself when it is predicted: accuracy on such rows says nothing, see `cross_predict`.
 
     Columns may hold numbers, categories (strings), and None or NaN for what is missing. Numbers are standardised and
     clipped at ±3; those of at most 12 different values are also told apart one by one. Missing entries and categories
@@ -46,12 +47,13 @@ class HopfieldClassifier(ClassifierMixin, TableLookup):
         row_share: share of the rows that each network learns from; all are in its memory.
         memory_share: share of these that are the memory in a step of learning, other ones in each; the rest asks.
         n_estimators: number of networks, whose votes are averaged.
-        iterations: steps of learning (AdamW, the rate falls to 0 as a cosine).
+        iterations: steps of learning (AdamW, the rate falls to 0 as a cosine); 0: rows are compared as random networks
+            see them.
         batch_size: rows in a step, at most.
         learning_rate: of the first step.
         weight_decay: of AdamW.
         categorical_features: "auto": columns of strings, and of the type category in a data frame, are categories;
-            None: there are none; or a list of columns: positions, names, or a bool for each.
+            a list of columns (positions, names, or a bool for each): these are, too; None: there are none.
         random_state: seed, `numpy.random.RandomState`, or None for other numbers every time. The same seed on the same
             machine gives the same numbers.
         device: where to compute; None: the CPU.
@@ -102,7 +104,8 @@ class HopfieldRegressor(RegressorMixin, TableLookup):
     """Predict numbers for rows of a table: a Hopfield lookup among rows whose numbers are known, in a learned space.
 
     As `HopfieldClassifier`, with numbers in place of labels: the prediction is the mean of those in the memory under
-    the association weights, and what is learnt lowers its squared error. It never leaves the range of what is known.
+    the association weights, and what is learnt lowers its squared error. It never leaves the range of what is known:
+    where there is a trend that goes on, a linear model is better.
     Several numbers for each row are (n, v).
 
     Args:
@@ -121,12 +124,13 @@ class HopfieldRegressor(RegressorMixin, TableLookup):
         row_share: share of the rows that each network learns from; all are in its memory.
         memory_share: share of these that are the memory in a step of learning, other ones in each; the rest asks.
         n_estimators: number of networks, whose votes are averaged.
-        iterations: steps of learning (AdamW, the rate falls to 0 as a cosine).
+        iterations: steps of learning (AdamW, the rate falls to 0 as a cosine); 0: rows are compared as random networks
+            see them.
         batch_size: rows in a step, at most.
         learning_rate: of the first step.
         weight_decay: of AdamW.
         categorical_features: "auto": columns of strings, and of the type category in a data frame, are categories;
-            None: there are none; or a list of columns: positions, names, or a bool for each.
+            a list of columns (positions, names, or a bool for each): these are, too; None: there are none.
         random_state: seed, `numpy.random.RandomState`, or None for other numbers every time. The same seed on the same
             machine gives the same numbers.
         device: where to compute; None: the CPU.

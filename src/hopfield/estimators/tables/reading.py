@@ -73,13 +73,13 @@ class Table:
             return float(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise HopfieldError(
-                f"column {self.names[index]} is one of numbers, but contains {value!r}: argument must be a string or a "
-                "number; give NaN for what is missing"
+                f"column {self.names[index]} is one of numbers, but contains {value!r}; give NaN for what is missing, "
+                "and for a column of categories strings when fitting, or name it in categorical_features"
             ) from error
 
     def categories(self, index: int) -> list[Any]:
         """A column as plain numbers and strings, None for what is missing."""
-        return [None if is_missing(value) else _plain(value) for value in self.columns[index]]
+        return [None if is_missing(value) else _plain(value, self.names[index]) for value in self.columns[index]]
 
 
 def read_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Table:
@@ -103,12 +103,15 @@ def read_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Table:
         width = array.shape[1]
         names = getattr(estimator, "feature_names_in_", range(width))
         return Table([_numeric(column) for column in array.T], [str(name) for name in names], [False] * width)
+    names = [str(name) for name in X.columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise HopfieldError(f"columns must have names of their own, but {', '.join(twice)} is there more than once")
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     if not len(X) or not len(X.columns):
         raise HopfieldError(f"X must have rows and columns, found 0 sample(s) or columns: shape {X.shape}")
     columns = [X.iloc[:, j] for j in range(X.shape[1])] if hasattr(X, "iloc") else X.get_columns()
     typed = [_is_categorical(str(column.dtype).lower()) for column in columns]
-    return Table([_numeric(np.asarray(column)) for column in columns], [str(name) for name in X.columns], typed)
+    return Table([_numeric(np.asarray(column)) for column in columns], names, typed)
 
 
 def _is_categorical(dtype: str) -> bool:
@@ -128,12 +131,12 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, float | np.floating) and math.isnan(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, name: str) -> Any:
     """A category as Python has it, so that files can hold it."""
     value = value.item() if isinstance(value, np.generic) else value
     if not isinstance(value, str | int | float):
         raise HopfieldError(
-            f"a table holds strings, numbers, bools and None, got {type(value).__name__}: argument must be a string or "
-            "a number"
+            f"column {name} holds a {type(value).__name__}: argument must be a string or a number, or None; turn dates "
+            "into numbers, anything else into strings"
         )
     return value

@@ -63,15 +63,19 @@ def categorical_columns(given: Any, names: list[str]) -> list[bool | None]:
         HopfieldError: what is neither "auto", None, a mask, numbers nor names of columns.
     """
     count = len(names)
+    if given is None:
+        return [False] * count
+    marks: list[bool | None] = [None] * count
     if isinstance(given, str) and given == "auto":
-        return [None] * count
-    chosen = [] if given is None else list(np.asarray(given).ravel().tolist())
+        return marks
     wanted = 'categorical_features must be "auto", None, or a list of columns: numbers, names, or a bool for each'
-    if all(isinstance(entry, bool) for entry in chosen) and chosen:
+    if isinstance(given, str) or not hasattr(given, "__len__"):
+        raise HopfieldError(f"{wanted}; got {given!r}")
+    chosen = np.asarray(given).ravel().tolist()
+    if chosen and all(isinstance(entry, bool) for entry in chosen):
         if len(chosen) != count:
             raise HopfieldError(f"{wanted}; got {len(chosen)} bools for {count} columns")
-        return list(chosen)
-    marks: list[bool | None] = [False] * count
+        chosen = [place for place, entry in enumerate(chosen) if entry]
     for entry in chosen:
         place = names.index(entry) if entry in names else entry
         if isinstance(place, bool) or not isinstance(place, int) or not -count <= place < count:

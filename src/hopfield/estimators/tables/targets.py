@@ -107,10 +107,21 @@ class Classes(Targets):
 
     def merged(self, other: Targets) -> tuple[Targets, Tensor]:
         """The classes of both."""
-        if not isinstance(other, Classes) or (other.classes.dtype.kind in "US") != (self.classes.dtype.kind in "US"):
-            raise HopfieldError("y must be labels of the kind that was learnt, one for each row")
-        classes = np.union1d(self.classes, other.classes)
+        new = other.classes if isinstance(other, Classes) else None
+        if new is None or not self._alike(new):
+            raise HopfieldError(
+                f"y must be labels of the kind that was learnt, one for each row, such as {self.classes.tolist()[:5]}; "
+                f"got {'several for each row' if new is None else new.tolist()[:5]}"
+            )
+        classes = np.union1d(self.classes, new if self.classes.dtype.kind in "US" else new.astype(self.classes.dtype))
         return Classes(classes), torch.from_numpy(np.searchsorted(classes, self.classes))
+
+    def _alike(self, new: np.ndarray) -> bool:
+        """Whether labels are strings if the classes are, and else numbers that their type can hold."""
+        texts = self.classes.dtype.kind in "US"
+        if (new.dtype.kind in "US") != texts:
+            return False
+        return texts or bool((new.astype(self.classes.dtype) == new).all())
 
     def describe(self) -> dict[str, Any]:
         """The classes."""

@@ -80,7 +80,7 @@ def run(
     if sets is not None and not sets:
         raise HopfieldError('choose at least one set, such as "iris", or leave them out for all')
     if not methods or set(methods) - set(METHODS):
-        raise HopfieldError(f"methods must be of {', '.join(METHODS)}; got {', '.join(methods) or 'none'}")
+        raise HopfieldError(f"methods must be from {', '.join(METHODS)}; got {', '.join(methods) or 'none'}")
     small = load_uci(data_dir=data_dir)
     loaded = small if sets is None else load_uci(sets, data_dir=data_dir)
     seen = list(small)[::2]  # every second one by name
