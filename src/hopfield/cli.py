@@ -206,7 +206,8 @@ def reproduce_uci(
     if len(found.methods) > 1:
         picture = plot.critical_difference(found.average_rank(), found.critical_difference())
         report.write_bytes(folder / "ranks.png", plot.png(picture))
-    typer.echo(f"\nThe table: {folder / 'README.md'}   The figure: {folder / 'ranks.png'}")
+        typer.echo(f"\nThe figure: {folder / 'ranks.png'}")
+    typer.echo(f"\nThe table: {folder / 'README.md'}")
 
 
 @reproduce.command("repertoires")

@@ -96,7 +96,15 @@ class Kind:
             raise
         except (OSError, safetensors.SafetensorError) as error:
             raise HopfieldError(f"{path} is damaged, truncated or no safetensors file: {error}") from error
-        except (KeyError, ValueError, TypeError, OverflowError, RecursionError, RuntimeError) as error:
+        except (
+            LookupError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+            RuntimeError,
+        ) as error:
             raise HopfieldError(
                 f"{path} is damaged: its description of the {self.noun} cannot be read ({error!r})"
             ) from error

@@ -55,7 +55,9 @@ def test_other_files_are_left_alone(tmp_path, content):
     assert record.read_bytes() == content
 
 
-@pytest.mark.parametrize("line", ["{", "[1, 2]", "7", '{"other": 1}'])
+@pytest.mark.parametrize(
+    "line", ["{", "[1, 2]", "7", '{"other": 1}', '{"name": {}}', '{"name": "a", "values": "x"}', '{"name": null}']
+)
 def test_a_foreign_record_is_refused(tmp_path, line):
     record = tmp_path / "outcomes.jsonl"
     record.write_text(f"{line}\n{line}\n")

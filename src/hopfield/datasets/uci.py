@@ -20,9 +20,21 @@ _ORIGIN = (
     "the folder datasets of the repository hadijomaa/dataset2vec on GitHub (commit 42058daf), with the files "
     "NAME/NAME_py.dat, labels_py.dat, folds_py.dat and validation_folds_py.dat, loose or packed as uci_small_77.tar.xz,"
 )
-_FILES = ("features", "labels_py.dat", "folds_py.dat", "validation_folds_py.dat")
-# sets of fewer rows are "small" in the papers
-_SMALL = 1000
+_FILES = ("labels_py.dat", "folds_py.dat", "validation_folds_py.dat")  # beside the features
+# the sets of fewer than 1000 rows, which are "small" in the papers
+_NAMES = """
+acute-inflammation acute-nephritis annealing arrhythmia audiology-std balance-scale balloons blood breast-cancer
+breast-cancer-wisc breast-cancer-wisc-diag breast-cancer-wisc-prog breast-tissue congressional-voting
+conn-bench-sonar-mines-rocks conn-bench-vowel-deterding credit-approval cylinder-bands dermatology echocardiogram
+ecoli energy-y1 energy-y2 fertility flags glass haberman-survival hayes-roth heart-cleveland heart-hungarian
+heart-switzerland heart-va hepatitis horse-colic ilpd-indian-liver ionosphere iris lenses libras low-res-spect
+lung-cancer lymphography mammographic molec-biol-promoter monks-1 monks-2 monks-3 musk-1
+oocytes_trisopterus_nucleus_2f oocytes_trisopterus_states_5b parkinsons pima pittsburg-bridges-MATERIAL
+pittsburg-bridges-REL-L pittsburg-bridges-SPAN pittsburg-bridges-T-OR-D pittsburg-bridges-TYPE planning post-operative
+primary-tumor seeds soybean spect spectf statlog-australian-credit statlog-heart statlog-vehicle synthetic-control
+teaching tic-tac-toe trains vertebral-column-2clases vertebral-column-3clases wine zoo
+"""
+SMALL = tuple(_NAMES.split())
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,16 +93,17 @@ def load_uci(names: str | Sequence[str] | None = None, *, data_dir: str | Path |
         >>> wine.features[wine.training[0]]
     """
     files = _files(data_dir)
-    known = sorted({name.split("/")[0] for name in files})
-    names = [names] if isinstance(names, str) else names
+    known = sorted({path.split("/")[0] for path in files if path.split("/")[1] in _FILES})
+    names = names if names is None else [names] if isinstance(names, str) else list(names)
     for name in names or ():
         if name not in known:
             close = get_close_matches(str(name), known, 3)
             hint = f"did you mean {' or '.join(close)}? There are {len(known)}" if close else ", ".join(known)
             raise HopfieldError(f"there is no set {name!r}; {'' if close else 'choose from '}{hint}")
-    chosen = known if names is None else sorted(set(names))
-    found = {name: _dataset(name, files) for name in chosen}
-    return found if names is not None else {name: s for name, s in found.items() if len(s.labels) < _SMALL}
+    chosen = [name for name in known if name in SMALL] if names is None else sorted(set(names))
+    if names is None and not chosen:
+        raise HopfieldError(f"there are none of the 75 small sets among {', '.join(known)[:200]}; get {_ORIGIN}")
+    return {name: _dataset(name, files) for name in chosen}
 
 
 def _files(data_dir: str | Path | None) -> Mapping[str, bytes]:
@@ -98,7 +111,7 @@ def _files(data_dir: str | Path | None) -> Mapping[str, bytes]:
     folder, _ = asked_for(data_dir)
     for place in () if folder is None else (folder / "uci", folder):
         if loose := list(place.glob("*/*_py.dat")):
-            return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in loose}
+            return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in loose if file.is_file()}
     path = find(ARCHIVE, origin=_ORIGIN, data_dir=data_dir)
     try:
         with tarfile.open(path, "r:xz") as archive:
@@ -111,7 +124,7 @@ def _files(data_dir: str | Path | None) -> Mapping[str, bytes]:
 
 def _dataset(name: str, files: Mapping[str, bytes]) -> UCIDataset:
     parts = []
-    for file in (f"{name}_py.dat", *_FILES[1:]):
+    for file in (f"{name}_py.dat", *_FILES):
         content = files.get(f"{name}/{file}")
         if content is None:
             raise HopfieldError(f"the set {name} lacks its file {file}; get {_ORIGIN}")
@@ -122,7 +135,8 @@ def _dataset(name: str, files: Mapping[str, bytes]) -> UCIDataset:
     features, labels, test, validation = parts
     n = len(features)
     splits = np.isin(test, (0, 1)).all() and np.isin(validation, (0, 1)).all() and not (test * validation).any()
-    whole = labels.shape == (n, 1) and (labels >= 0).all() and (labels == labels.round()).all()
+    splits = splits and bool(test.any(0).all() and (test + validation < 1).any(0).all())
+    whole = labels.shape == (n, 1) and ((labels >= 0) & (labels < n) & (labels == labels.round())).all()
     if not (splits and whole and test.shape == validation.shape and len(test) == n and np.isfinite(features).all()):
         raise HopfieldError(
             f"the files of {name} do not fit together: features {features.shape}, labels {labels.shape}, test rows "

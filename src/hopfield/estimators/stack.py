@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -201,10 +202,14 @@ def _where(chosen: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(chosen.to(new.device).reshape(-1, *[1] * (new.dim() - 1)), new, old)
 
 
+# the generator of torch is one for all threads: whoever draws from it after seeding it has to be alone
+_SEEDED = threading.RLock()
+
+
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[torch.Generator]:
     """Random numbers from a seed, without a trace in the global state; and a generator for what happens on the CPU."""
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with _SEEDED, torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield torch.Generator().manual_seed(seed)

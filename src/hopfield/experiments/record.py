@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,14 +39,35 @@ def recorded(path: Path, kind: type[T]) -> list[T]:
     found = []
     for number, line in enumerate(whole.splitlines(), 1):
         try:
-            content = json.loads(line)
-            found.append(kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}))
+            content = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(line).items()}
+            found.append(kind(**content))
+            _check_types(found[-1])
         except (ValueError, TypeError, AttributeError) as error:
             raise HopfieldError(
                 f"{path} line {number} is no outcome of this version: {error}; remove that line, or choose another "
                 "folder"
             ) from error
     return found
+
+
+# what the fields of an outcome may be annotated with
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+}
+
+
+def _check_types(outcome: Any) -> None:
+    """Refuse values that are not of the types of their fields: one of `_TYPES`, or tuples of one."""
+    for part in fields(outcome):
+        text = str(part.type).removeprefix("<class '").removesuffix("'>")
+        of, value = text.removeprefix("tuple[").removesuffix(", ...]"), getattr(outcome, part.name)
+        check = _TYPES.get(of)
+        values = value if text != of else (value,)
+        if check is not None and not (isinstance(values, tuple) and all(map(check, values))):
+            raise TypeError(f"{part.name} is {value!r}")
 
 
 def digest(settings: Mapping[str, Any]) -> str:

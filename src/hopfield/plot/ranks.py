@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -24,10 +25,12 @@ def critical_difference(ranks: Mapping[str, float], difference: float, *, title:
         title: of the picture.
 
     Raises:
-        HopfieldError: fewer than two methods; matplotlib is not installed.
+        HopfieldError: fewer than two methods, ranks or a difference that are not finite; matplotlib is not installed.
     """
     if len(ranks) < 2:
         raise HopfieldError(f"ranks compare two or more methods, got {len(ranks)}")
+    if not all(math.isfinite(rank) for rank in ranks.values()) or not 0 <= difference < math.inf:
+        raise HopfieldError(f"ranks and the difference must be finite, got {dict(ranks)} and {difference}")
     order = sorted(ranks, key=lambda name: ranks[name])
     values = [ranks[name] for name in order]
     bars: list[tuple[int, int]] = []

@@ -17,7 +17,7 @@ def table(*columns):
 
 
 def fitted(rows, *categorical):
-    return Columns.of(rows, categorical or [None] * len(rows.columns))
+    return Columns.of(rows, categorical or [not rows.is_number(j) for j in range(len(rows.columns))])
 
 
 many = st.lists(st.floats(-1e6, 1e6), min_size=14, max_size=30, unique=True)
@@ -88,11 +88,17 @@ def test_columns_that_say_nothing_are_constant(column):
     assert (encoded == encoded[:1]).all()
 
 
-@pytest.mark.parametrize("size", [1e-150, 1e-30, 1e30, 1e140])
+@pytest.mark.parametrize("size", [1e-300, 1e-30, 1e30, 1e140])
 def test_numbers_of_any_size(size):
     column = np.random.default_rng(0).normal(size=30)
     usual, scaled = table(column), table(column * size)
     torch.testing.assert_close(fitted(scaled).encode(scaled), fitted(usual).encode(usual))
+
+
+def test_a_small_spread_beside_a_large_offset_counts():
+    column = np.random.default_rng(0).normal(size=30)
+    usual, far = table(column), table(1e9 + 0.01 * column)
+    torch.testing.assert_close(fitted(far).encode(far), fitted(usual).encode(usual), rtol=1e-3, atol=1e-3)
 
 
 def test_numbers_can_be_categories_if_asked_for():

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -177,6 +179,41 @@ def test_rows_of_a_new_class_can_be_added(table):
     assert model.score(X, y.astype(str)) > 0.5
 
 
+@pytest.mark.parametrize("container", [list, np.array, lambda y: np.array(y, dtype=object)])
+def test_labels_of_strings_may_come_in_any_container(table, container, tmp_path):
+    X, y = table
+    labels = np.where(y > 0, "yes", "no").tolist()
+    model = small(HopfieldClassifier).fit(X, container(labels))
+    model.save(tmp_path / "model.safetensors")
+    again = HopfieldClassifier.load(tmp_path / "model.safetensors")
+    assert again.predict(X).dtype == model.predict(X).dtype
+    for fitted in (model, again):
+        for other in (list, np.array, lambda y: np.array(y, dtype=object)):
+            fitted.add(X[:2], other(["no", "perhaps"]))
+        assert fitted.classes_.tolist() == ["no", "perhaps", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("learnt", "added", "fits"),
+    [
+        ([0, 1], [0.0, 1.0], True),
+        ([False, True], [0, 1], True),
+        ([0, 1], [2, 1], True),
+        ([False, True], [2, 1], False),
+        ([0, 1], [0.5, 1.0], False),
+        ([0, 1], ["0", "1"], False),
+    ],
+)
+def test_added_numbers_take_on_the_type_of_the_classes(table, learnt, added, fits):
+    X, _ = table
+    model = small(HopfieldClassifier).fit(X, learnt * 30)
+    if fits:
+        assert model.add(X[:2], added).classes_.dtype == np.array(learnt).dtype
+    else:
+        with pytest.raises(ValueError, match=r"of the kind that was learnt|Unknown label type"):
+            model.add(X[:2], added)
+
+
 def test_what_does_not_fit_is_not_added(table):
     X, y = table
     model, regressor = both(table)
@@ -212,6 +249,19 @@ def test_folds_of_different_sizes_and_columns(table):
     found = small(HopfieldClassifier).cross_predict_proba(X, y, test)
     assert found.shape == (3, 60, 3)
     np.testing.assert_allclose(found.sum(2), 1, rtol=1e-6)
+
+
+def test_a_fold_of_few_rows_leaves_the_others_as_they_are():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(300, 6))
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    test = np.zeros((2, 300), bool)
+    test[0, 200:] = test[1, 5:] = True
+    alone, beside = (
+        (HopfieldClassifier(n_estimators=4, random_state=0).cross_predict(X, y, folds)[0] == y)[200:].mean()
+        for folds in (test[:1], test)
+    )
+    assert min(alone, beside) > 0.75
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
@@ -281,6 +331,38 @@ def test_categories_numbers_and_what_is_missing():
         model.predict(np.array([["red", "large"]], dtype=object))
 
 
+def test_lists_of_numbers_and_strings_are_as_arrays_of_objects():
+    rows = [[0.5 * i, "u" if i % 2 else "v"] for i in range(20)]
+    model = small(HopfieldClassifier).fit(rows, [0, 1] * 10)
+    assert [column.number for column in model._columns.columns] == [True, False]
+
+
+def test_a_fold_takes_from_the_whole_table_what_kind_its_columns_are():
+    X = np.array([[i, None if i < 30 else "x"] for i in range(40)], dtype=object)
+    test = np.arange(40) >= 30
+    assert small(HopfieldClassifier).cross_predict(X, [0, 1] * 20, test[None]).shape == (1, 40)
+    nothing_known = small(HopfieldClassifier).fit(X[:30], [0, 1] * 15)
+    assert nothing_known.predict(X).shape == (40,)
+
+
+def test_threads_do_not_share_random_numbers(table):
+    X, y = table
+    alone = small(HopfieldClassifier).fit(X, y).predict_proba(X)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: small(HopfieldClassifier).fit(X, y).predict_proba(X), range(4)))
+    for other in found:
+        np.testing.assert_array_equal(other, alone)
+
+
+def test_added_numbers_that_single_precision_cannot_hold_are_refused(table):
+    X, _ = table
+    model = small(HopfieldRegressor).fit(X, X[:, 0])
+    before = model.predict(X)
+    with pytest.raises(HopfieldError, match=r"further than 1e\+06 standard deviations"):
+        model.add(X[:1], [1e39])
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
 def test_data_frames_of_pandas():
     pandas = pytest.importorskip("pandas")
     rng = np.random.default_rng(0)
@@ -304,11 +386,32 @@ def test_data_frames_of_pandas():
         model.predict(frame[["code", "kind", "count", "flag", "size"]])
 
 
+def test_columns_that_are_named_are_categories_beside_those_of_strings():
+    X = np.array([["a", 1, 2.5], ["b", 2, 3.5], ["a", 3, 0.5]] * 4, dtype=object)
+    for given, wanted in ((["1"], [False, False, True]), ("auto", [False, True, True])):
+        model = small(HopfieldClassifier, categorical_features=given).fit(X, [0, 1, 0] * 4)
+        assert [column.number for column in model._columns.columns] == wanted
+    with pytest.raises(HopfieldError, match="column 0 is one of numbers, but contains 'a'"):
+        small(HopfieldClassifier, categorical_features=None).fit(X, [0, 1, 0] * 4)
+
+
 @pytest.mark.parametrize("given", [[3], ["3"], [False, False, False, True, False]])
 def test_columns_can_be_said_to_be_categories(table, given):
     X, y = table
     model = small(HopfieldClassifier, categorical_features=given).fit(X, y)
     assert [column.number for column in model._columns.columns] == [True, True, True, False, True]
+
+
+def test_columns_of_dates_and_of_the_same_name_are_refused():
+    pandas = pytest.importorskip("pandas")
+    dates = pandas.DataFrame({"day": pandas.date_range("2020-01-01", periods=6)})
+    with pytest.raises(HopfieldError, match=r"column day holds .*turn dates into numbers"):
+        small(HopfieldClassifier).fit(dates, [0, 1] * 3)
+    with pytest.raises(HopfieldError, match="names of their own, but a is there more than once"):
+        small(HopfieldClassifier).fit(pandas.DataFrame(np.ones((6, 2)), columns=["a", "a"]), [0, 1] * 3)
+    missing = pandas.Series(["a", None] * 3, dtype="string")
+    with pytest.raises(HopfieldError, match=r"labels are missing .* for 3 rows, the first is row 1"):
+        small(HopfieldClassifier).fit(pandas.DataFrame({"a": range(6)}), missing)
 
 
 @pytest.mark.parametrize("given", [[7], ["colour"], [True], "everything", [1.5]])

@@ -22,7 +22,7 @@ def _quick(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    for seed, name in enumerate(("alpha", "beta", "gamma")):
+    for seed, name in enumerate(("balloons", "blood", "breast-cancer")):
         write(tmp_path, name, n=24 + seed, seed=seed)
     return tmp_path
 
@@ -35,24 +35,26 @@ def outcomes(folder, tmp_path, **options):
 
 def test_every_method_on_every_set_once(folder, tmp_path):
     found = outcomes(folder, tmp_path)
-    assert {(o.data, o.method) for o in found} == {(n, m) for n in ("alpha", "beta", "gamma") for m in CHEAP}
+    assert {(o.data, o.method) for o in found} == {
+        (n, m) for n in ("balloons", "blood", "breast-cancer") for m in CHEAP
+    }
     assert len(found) == 9
     assert all(len(o.accuracy) == len(o.chosen) == 4 and all(0 <= a <= 1 for a in o.accuracy) for o in found)
-    assert {o.data for o in found if o.seen} == {"alpha", "gamma"}
+    assert {o.data for o in found if o.seen} == {"balloons", "breast-cancer"}
 
 
 def test_what_is_done_is_not_done_again(folder, tmp_path, monkeypatch):
-    first = outcomes(folder, tmp_path, sets=["alpha"])
+    first = outcomes(folder, tmp_path, sets=["balloons"])
     monkeypatch.setattr(protocol, "evaluate", lambda data, *_: pytest.fail(f"{data} is done"))
-    again = outcomes(folder, tmp_path, sets=["alpha"])
+    again = outcomes(folder, tmp_path, sets=["balloons"])
     assert sorted(first, key=lambda o: o.method) == sorted(again, key=lambda o: o.method)
 
 
 def test_other_settings_seeds_and_data_are_done_anew(folder, tmp_path, monkeypatch):
-    before = outcomes(folder, tmp_path, sets=["alpha"])
-    assert {o.seed for o in outcomes(folder, tmp_path, sets=["alpha"], seed=1)} == {1}
-    write(folder, "alpha", n=24, seed=9)
-    other = outcomes(folder, tmp_path, sets=["alpha"])
+    before = outcomes(folder, tmp_path, sets=["balloons"])
+    assert {o.seed for o in outcomes(folder, tmp_path, sets=["balloons"], seed=1)} == {1}
+    write(folder, "balloons", n=24, seed=9)
+    other = outcomes(folder, tmp_path, sets=["balloons"])
     assert {o.settings for o in before}.isdisjoint({o.settings for o in other})
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hopfield.bags.inputs import refuse_masks
 from hopfield.errors import HopfieldError
-from hopfield.estimators.tables.reading import is_missing
+from hopfield.estimators.tables.reading import LARGEST, is_missing
 
 
 def check_labels(y: Any, count: int) -> tuple[np.ndarray, bool]:
@@ -69,6 +69,8 @@ def check_numbers(y: Any, count: int) -> np.ndarray:
         row = int(np.flatnonzero(~np.isfinite(numbers.reshape(count, -1)).all(1))[0])
         what = "NaN" if np.isnan(numbers[row]).any() else "infinity"
         raise HopfieldError(f"Input y contains {what} in row {row}; leave out rows whose answer is not known")
+    if np.abs(numbers).max() > LARGEST:
+        raise HopfieldError(f"y must be at most {LARGEST:g} in magnitude, so that its squares are finite; scale it")
     return numbers
 
 
@@ -87,6 +89,8 @@ def _array(y: Any, count: int) -> np.ndarray:
         array = array[:, 0]
     if array.ndim not in {1, 2} or not array.size:
         raise HopfieldError(f"y must hold one answer per row, (n,) or (n, number); got bad input shape {array.shape}")
+    if array.dtype.kind in "mM":
+        raise HopfieldError("y must be labels or numbers, got dates or times; turn them into numbers")
     if array.dtype.kind == "c":
         raise HopfieldError("y must be real. Complex data not supported")
     if len(array) != count:

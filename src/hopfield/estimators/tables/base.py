@@ -176,14 +176,16 @@ class TableLookup(BaseEstimator):
             fold[:, : encoded.shape[1]] = encoded
         return np.stack([what(own, votes) for own, votes in zip(own_targets, lookup.votes(rows), strict=True)])
 
-    def _begin(self, X: Any, y: Any) -> tuple[Table, list[bool | None], np.ndarray, Targets]:
+    def _begin(self, X: Any, y: Any) -> tuple[Table, list[bool], np.ndarray, Targets]:
         """Check everything before anything is learnt."""
         check_settings(self)
         if y is None:
             raise HopfieldError("y is missing: this estimator requires y to be passed, but the target y is None")
         table = read_table(self, X, reset=True)
         targets, y = self._answers(y, len(table))
-        return table, categorical_columns(self.categorical_features, list(table.names)), y, targets
+        said = categorical_columns(self.categorical_features, list(table.names))
+        categorical = [not table.is_number(j) if given is None else given for j, given in enumerate(said)]
+        return table, categorical, y, targets
 
     def _learn(self, columns: Sequence[Columns], examples: Examples, targets: Targets) -> Lookup:
         """Networks for each group of examples, trained at once, with the memory of each."""
@@ -319,8 +321,7 @@ class TableLookup(BaseEstimator):
         """
         check_is_fitted(self, "_lookup")
         description = {
-            # what the columns are is told by `columns`
-            "settings": plain_settings(self._settings) | {"categorical_features": "auto"},
+            "settings": plain_settings(self._settings) | {"categorical_features": _plain(self._settings)},
             "columns": self._columns.describe(),
             "targets": self._targets.describe(),
             "features": getattr(self, "feature_names_in_", np.array([])).tolist(),
@@ -348,7 +349,7 @@ class TableLookup(BaseEstimator):
         def make(tensors: dict[str, Tensor], description: dict[str, Any]) -> Any:
             settings: dict[str, Any] = given_settings(description["settings"]) | {"device": device}
             for name, value in settings.items():
-                settings[name] = tuple(value) if isinstance(value, list) else value  # JSON knows no pairs
+                settings[name] = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
             model = cls(**settings)
             check_settings(model)
             model._settings = model.get_params(deep=False)
@@ -375,6 +376,12 @@ class TableLookup(BaseEstimator):
 
         loaded: Self = cls._file.read(path, make)
         return loaded
+
+
+def _plain(settings: dict[str, Any]) -> Any:
+    """The setting `categorical_features` as JSON has it."""
+    given = settings["categorical_features"]
+    return given if given is None or isinstance(given, str) else np.asarray(given).ravel().tolist()
 
 
 def _folds(test: Any, count: int) -> np.ndarray:

@@ -57,8 +57,10 @@ class Column:
         missing = 1 - len(known) / count
         if not len(known):
             return cls(True, 0.0, 0.0, (), (), missing)
-        mean, deviation = float(known.mean()), float(known.std())
-        scale = deviation if deviation > 1e-10 * float(np.abs(known).max()) else 0.0  # a constant, but for rounding
+        most = float(np.abs(known).max()) or 1.0
+        shrunk = known / most  # so that squares of tiny numbers are not 0
+        mean, deviation = float(shrunk.mean()) * most, float(shrunk.std())
+        scale = deviation * most if deviation > 1e-14 else 0.0  # a constant, but for rounding
         different, frequency = np.unique(known, return_counts=True)
         if not 3 <= len(different) <= _FEW:
             different, frequency = different[:0], frequency[:0]
@@ -76,7 +78,7 @@ class Column:
             numbers = table.numbers(index)
             absent = np.isnan(numbers)
             centred = np.where(absent, 0, numbers - self.mean) / (self.scale or math.inf)
-            parts.append(centred.clip(-_LIMIT, _LIMIT)[:, None])
+            parts.append(centred.clip(-_LIMIT, _LIMIT)[:, None].astype(np.float32))
             shown = _between(np.where(absent, 0, numbers), np.array(self.values)) if self.values else None
         else:
             place = {value: i for i, value in enumerate(self.values)}
@@ -85,10 +87,11 @@ class Column:
             which = np.array([place.get(value, -1) for value in given])
             shown = which[:, None] == np.arange(len(self.values))
         if shown is not None:
-            parts.append(np.where(shown.any(1, keepdims=True) & ~absent[:, None], shown - np.array(self.shares), 0))
+            hot = shown - np.array(self.shares, np.float32)
+            parts.append(np.where(shown.any(1, keepdims=True) & ~absent[:, None], hot, np.float32(0)))
         if self.missing:
-            parts.append(absent[:, None] - self.missing)
-        return np.concatenate(parts, 1) if parts else np.zeros((len(table), 0))
+            parts.append(absent[:, None] - np.float32(self.missing))
+        return np.concatenate(parts, 1, dtype=np.float32) if parts else np.zeros((len(table), 0), np.float32)
 
 
 def _between(numbers: np.ndarray, knots: np.ndarray) -> np.ndarray:
@@ -99,7 +102,7 @@ def _between(numbers: np.ndarray, knots: np.ndarray) -> np.ndarray:
     inside = numbers.clip(knots[0], knots[-1])
     above = np.searchsorted(knots, inside, side="right").clip(1, len(knots) - 1)
     share = (inside - knots[above - 1]) / (knots[above] - knots[above - 1])
-    near = np.zeros((len(numbers), len(knots)))
+    near = np.zeros((len(numbers), len(knots)), np.float32)
     rows = np.arange(len(numbers))
     near[rows, above], near[rows, above - 1] = share, 1 - share
     return near
@@ -116,15 +119,14 @@ class Columns:
         self.columns = tuple(columns)
 
     @classmethod
-    def of(cls, table: Table, categorical: Sequence[bool | None]) -> Self:
+    def of(cls, table: Table, categorical: Sequence[bool]) -> Self:
         """Fitted to a table.
 
         Args:
             table: the rows to learn from.
-            categorical: whether each column holds categories; None: if not all it holds are numbers.
+            categorical: whether each column holds categories.
         """
-        numbers = [table.is_number(j) if category is None else not category for j, category in enumerate(categorical)]
-        return cls([Column.of(table, j, number=number) for j, number in enumerate(numbers)])
+        return cls([Column.of(table, j, number=not category) for j, category in enumerate(categorical)])
 
     @property
     def origins(self) -> Tensor:
@@ -135,7 +137,7 @@ class Columns:
     def encode(self, table: Table) -> Tensor:
         """Encoded rows, float32 (n, D)."""
         parts = [column.encode(table, j) for j, column in enumerate(self.columns)]
-        return torch.from_numpy(np.concatenate(parts, 1).astype(np.float32))
+        return torch.from_numpy(np.concatenate(parts, 1))
 
     def describe(self) -> list[dict[str, Any]]:
         """Everything as JSON has it."""

@@ -15,7 +15,7 @@ from hopfield.bags.inputs import refuse_masks
 from hopfield.errors import HopfieldError
 
 # numbers of larger magnitude have squares that are infinite
-_LARGEST = 1e150
+LARGEST = 1e150
 
 
 class Table:
@@ -44,7 +44,8 @@ class Table:
         column = self.columns[index]
         if self.typed[index] or column.dtype.kind in "biuf":
             return not self.typed[index]
-        return all(isinstance(value, int | float | np.number | np.bool_) or is_missing(value) for value in column)
+        known = [value for value in column if not is_missing(value)]
+        return bool(known) and all(isinstance(value, int | float | np.number | np.bool_) for value in known)
 
     def numbers(self, index: int) -> np.ndarray:
         """A column as float64 (n,), NaN where a number is missing.
@@ -57,7 +58,7 @@ class Table:
             found = column.astype(np.float64)
         else:
             found = np.array([self._number(value, index) for value in column], np.float64)
-        wrong = np.flatnonzero(np.abs(found) > _LARGEST)  # not NaN
+        wrong = np.flatnonzero(np.abs(found) > LARGEST)  # not NaN
         if len(wrong):
             value = found[wrong[0]]
             what = "infinity" if np.isinf(value) else f"{value:g}, too large a number to be squared,"
@@ -96,6 +97,8 @@ def read_table(estimator: BaseEstimator, X: Any, *, reset: bool) -> Table:
     refuse_masks("X", X)
     if isinstance(X, Tensor):
         X = X.detach().cpu().numpy()
+    elif isinstance(X, list | tuple):
+        X = np.array(X, dtype=object)  # else numbers beside strings would become strings
     if not (hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "get_columns"))):
         array = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
         if array.dtype.kind not in "biufOU":
@@ -121,7 +124,9 @@ def _is_categorical(dtype: str) -> bool:
 
 def _numeric(column: np.ndarray) -> np.ndarray:
     """A column of numbers as it is, any other as one of objects."""
-    return column if column.dtype.kind in "biuf" else column.astype(object)
+    if column.dtype.kind in "biuf":
+        return column
+    return np.array([*column, None], dtype=object)[:-1]  # dates stay dates
 
 
 def is_missing(value: Any) -> bool:

@@ -18,6 +18,8 @@ from hopfield.errors import HopfieldError
 
 # share of a vote that is spread evenly, so that no row costs an infinite loss
 _FLOOR = 1e-3
+# standard deviations beyond which single precision would lose the other numbers
+_FAR = 1e6
 
 
 class Targets(ABC):
@@ -210,7 +212,13 @@ class Numbers(Targets):
     def values(self, y: np.ndarray) -> Tensor:
         """Numbers (n,) or (n, v), standardised: (n, v)."""
         wide = np.asarray(y, np.float64).reshape(len(y), -1)
-        return torch.from_numpy((wide - self.mean) / self.scale).float()
+        standardised = (wide - self.mean) / self.scale
+        if standardised.size and np.abs(standardised).max() > _FAR:
+            raise HopfieldError(
+                f"y must not be further than {_FAR:g} standard deviations from what was learnt, got "
+                f"{wide[np.abs(standardised) > _FAR][0]:g}; learn anew with fit"
+            )
+        return torch.from_numpy(standardised).float()
 
     def losses(self, votes: Tensor, values: Tensor) -> Tensor:
         """The mean squared error."""

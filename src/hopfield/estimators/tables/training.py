@@ -15,8 +15,8 @@ from hopfield.progress import Progress
 # among more rows prototypes are drawn without regard to their values
 _FEW = 1 << 13
 
-Vote = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Means of values under the weights of patterns: states, patterns and values -> (M, L, v)."""
+Vote = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""Means of values under the weights of patterns: states, patterns, values and mask -> (M, L, v)."""
 
 
 @dataclass(frozen=True)
@@ -84,30 +84,36 @@ def learn(
     """
     groups, most, _ = examples.rows.shape
     group = torch.arange(stack.members, device=device) // (stack.members // groups)
-    rows, values, counts = (t.to(device) for t in (examples.rows, examples.values, examples.counts))
-    drawn = torch.rand(stack.members, most, device=device) + (torch.arange(most, device=device) >= counts[group, None])
-    learnt = (rows_of_own * counts).round().long().clamp_min(2).minimum(counts)[group]  # how many rows of its own, (M,)
+    rows, values, counts = (t.to(device) for t in (examples.rows, examples.values, examples.counts[group.cpu()]))
+    place = torch.arange(most, device=device)
+    drawn = torch.rand(stack.members, most, device=device) + (place >= counts.unsqueeze(1))
+    learnt = (rows_of_own * counts).round().long().clamp_min(2).minimum(counts)  # how many rows of its own, (M,)
     filling = drawn.argsort(1).argsort(1) >= learnt.unsqueeze(1)  # (M, T)
-    least, most = min(int(learnt.min()), batch), int(learnt.max())
-    asked = 0 if prototypes is not None else max(1, min(round(share * least), least - 1))
-    asking = min(most, batch) - asked
-    if asking < 1:  # a single row
+    # of these rows in a step, and of those how many are asked, (M,); members with fewer fill up, and mask it
+    seen = learnt.clamp_max(batch)
+    asked = torch.zeros_like(seen) if prototypes is not None else (share * seen).round().long().clamp_min(1)
+    asked = asked.minimum((seen - 1).clamp_min(0))
+    asking = seen - asked
+    if int(asking.max()) < 1 or (prototypes is None and int(asked.max()) < 1):  # a single row
         return History()
+    known = place[: int(asked.max())] < asked.unsqueeze(1)  # (M, asked)
+    mask = None if prototypes is not None or bool(known.all()) else known.unsqueeze(1)
+    turn = (asked.unsqueeze(1) + place[: int(asking.max())]).clamp_max(most - 1)  # (M, asking)
+    weight = (place[: int(asking.max())] < asking.unsqueeze(1)).float()
 
     def orders() -> Iterator[Tensor]:
-        """Rows of every member in random order, those that are filling last: (M, asked + asking)."""
-        drawn = torch.rand(filling.shape, device=device) + filling
-        yield drawn.argsort(1)[:, : asked + asking]
+        """Rows of every member in random order, first those that are asked, then those that ask."""
+        order = (torch.rand(filling.shape, device=device) + filling).argsort(1)  # (M, T), its own rows first
+        yield torch.cat([order[:, : known.shape[1]], order.gather(1, turn)], 1)
 
     def loss(order: Tensor) -> tuple[Tensor, Tensor]:
         of = group.unsqueeze(1)
         embedded = stack(each=(rows[of, order],))
         own = values[of, order]
-        known = own[:, :asked] if prototypes is None else prototypes
-        patterns, states = embedded.split([known.shape[1], asking], 1)
-        votes = vote(states, patterns, known)
-        weight = (~filling.gather(1, order[:, asked:])).to(votes.dtype)
-        return (targets.losses(votes, own[:, asked:]) * weight).sum(1), weight.sum(1)
+        memory = own[:, : known.shape[1]] if prototypes is None else prototypes
+        patterns, states = embedded.split([memory.shape[1], turn.shape[1]], 1)
+        votes = vote(states, patterns, memory, mask)
+        return (targets.losses(votes, own[:, known.shape[1] :]) * weight).sum(1), weight.sum(1)
 
     return train(stack, orders, loss, schedule, progress=progress)
 
@@ -118,10 +124,10 @@ def prototypes(examples: Examples, groups: Tensor, count: int, generator: torch.
     Args:
         examples: what is learnt from.
         groups: the group of every network, (M,).
-        count: number of prototypes, if there are as many rows in every group.
+        count: number of prototypes, if there are as many rows; a group with fewer repeats some.
         generator: of random numbers.
     """
-    count = min(count, int(examples.counts.min()))
+    count = min(count, int(examples.counts.max()))
     chosen = []
     for group in groups.tolist():
         n = int(examples.counts[group])
@@ -129,5 +135,5 @@ def prototypes(examples: Examples, groups: Tensor, count: int, generator: torch.
         _, kinds = examples.values[group, order].unique(dim=0, return_inverse=True)
         same = kinds.unsqueeze(1) == kinds if n <= _FEW else torch.zeros(n, 1, dtype=torch.bool)
         place = same.tril(-1).sum(1)  # how many of its kind came before
-        chosen.append(order[place.argsort(stable=True)[:count]])
+        chosen.append(order[place.argsort(stable=True)[torch.arange(count) % n]])
     return torch.stack(chosen)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hopfield.datasets.uci import UCIDataset, load_uci
+from hopfield.datasets.uci import SMALL, UCIDataset, load_uci
 from hopfield.errors import HopfieldError
 from hopfield.estimators.tables import HopfieldClassifier
 from hopfield.experiments.record import digest, recorded, run_tasks
@@ -48,6 +48,10 @@ class Outcome:
     settings: str
     seen: bool
 
+    def __post_init__(self) -> None:
+        if not self.accuracy or len(self.accuracy) != len(self.chosen):
+            raise ValueError("there must be an accuracy, and what was chosen, for every split")
+
 
 def run(
     sets: Sequence[str] | None = None,
@@ -81,12 +85,12 @@ def run(
         raise HopfieldError('choose at least one set, such as "iris", or leave them out for all')
     if not methods or set(methods) - set(METHODS):
         raise HopfieldError(f"methods must be from {', '.join(METHODS)}; got {', '.join(methods) or 'none'}")
-    small = load_uci(data_dir=data_dir)
-    loaded = small if sets is None else load_uci(sets, data_dir=data_dir)
-    seen = list(small)[::2]  # every second one by name
+    loaded = load_uci(sets, data_dir=data_dir)
+    seen = SMALL[::2]  # every second one by name
     settings = {(name, method): settings_of(data, method) for name, data in loaded.items() for method in methods}
     known = [outcome for outcome in recorded(record, Outcome) if outcome.seed == seed]
     done = [outcome for outcome in known if settings.get((outcome.data, outcome.method)) == outcome.settings]
+    done = list({(outcome.data, outcome.method): outcome for outcome in done}.values())
     have = {(outcome.data, outcome.method) for outcome in done}
     # the long ones first, so that no process is left alone with one in the end
     wanted = sorted(settings.keys() - have, key=lambda key: (-len(loaded[key[0]].labels), key))
