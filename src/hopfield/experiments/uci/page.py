@@ -131,8 +131,8 @@ def _protocol(whole: Comparison, outcomes: Sequence[Outcome]) -> Iterator[str]:
             f"`{OURS}` is not tuned: with the same defaults for all sets it learns from training and validation rows. "
             f"{', '.join(f'{name} {value}' for name, value in settings.items())}. Those defaults were settled on every "
             "second set by name, beginning with the first. One mend came from the other half: hayes-roth showed that "
-            "numbers between two of those learnt from must not count as unknown, where test rows are standardised apart "
-            "(as they are in annealing, audiology-std, monks-1 and monks-3 of the first half)."
+            "numbers between two of those learnt from must not count as unknown, where test rows are standardised "
+            "apart (as they are in annealing, audiology-std, monks-1 and monks-3 of the first half)."
         )
     rivals = {name: rival for name, rival in RIVALS.items() if name in whole.methods}
     if rivals:
