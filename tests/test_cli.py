@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from hopfield import AssociativeMemory, __version__, cli
+from tests.datasets.uci import write as write_uci
 
 Run = tuple[int, str, str]
 
@@ -352,3 +353,29 @@ def test_folders_that_cannot_be_written(run, tmp_path):
 def test_the_package_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "hopfield", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"hopfield {__version__}"
+
+
+def test_reproduce_uci_writes_a_table_and_a_figure(run, tmp_path):
+    for name in ("iris", "wine", "zoo"):
+        write_uci(tmp_path / "uci", name, n=30)
+    out = tmp_path / "out"
+    options = ["--data-dir", tmp_path, "--out", out, "--jobs", 1, "--backend", "sequential"]
+    methods = "K-NEAREST neighbours, logistic regression"
+    code, printed, err = run("reproduce", "uci", *options, "--methods", methods)
+    assert code == 0, err
+    assert "| Logistic regression |" in printed
+    assert {path.name for path in out.iterdir()} == {
+        "README.md",
+        "accuracy.csv",
+        "outcomes.jsonl",
+        "ranks.png",
+        "summary.json",
+    }
+    assert json.loads((out / "summary.json").read_text())["sets"] == 3
+
+
+def test_reproduce_uci_refuses_unknown_sets_and_methods(run, tmp_path):
+    write_uci(tmp_path, "iris")
+    options = ("reproduce", "uci", "--data-dir", tmp_path, "--out", tmp_path / "out")
+    refused(run(*options, "--sets", "irish"), "did you mean iris")
+    refused(run(*options, "--methods", "Guessing"), "methods must be from HopfieldClassifier", "Guessing")
