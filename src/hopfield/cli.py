@@ -127,7 +127,7 @@ def reproduce_mil(
     from hopfield.experiments import mil
 
     folder = _folder(out)
-    names = [name.strip() for name in sets.split(",") if name.strip()]
+    names = _names(sets)
     with _resumable(folder), progress_bar() as progress:
         outcomes = mil.run(
             names,
@@ -183,9 +183,9 @@ def reproduce_uci(
     from hopfield.experiments import uci
 
     folder = _folder(out)
-    names = None if sets is None else [name.strip() for name in sets.split(",") if name.strip()]
+    names = None if sets is None else _names(sets)
     known = {name.casefold(): name for name in uci.METHODS}
-    given = uci.METHODS if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
+    given = uci.METHODS if methods is None else _names(methods)
     chosen = [known.get(name.casefold(), name) for name in given]
     with _resumable(folder), progress_bar() as progress:
         outcomes = uci.run(
@@ -502,6 +502,11 @@ def _number(value: float | None, logarithm: float) -> str:
     if value is not None and value < 1e6:
         return f"{value:.3f}"
     return f"10^{logarithm / math.log(10):.1f}"
+
+
+def _names(text: str) -> list[str]:
+    """What commas part."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _folder(path: Path) -> Path:

@@ -18,17 +18,7 @@ Embedding = Sequence[int] | Literal["sequences"] | Callable[[tuple[int, ...]], n
 
 def check_settings(model: Any) -> None:
     """Refuse parameters of a classifier of bags that are out of range."""
-    for name, least in (
-        ("heads", 1),
-        ("head_size", 1),
-        ("states", 1),
-        ("steps", 1),
-        ("n_estimators", 1),
-        ("epochs", 1),
-    ):
-        value = getattr(model, name)
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise HopfieldError(f"{name} must be an integer of at least {least}, got {value!r}")
+    check_integers(model, heads=1, head_size=1, states=1, steps=1, n_estimators=1, epochs=1)
     for name, low, high in (
         ("dropout", 0, 1),
         ("bag_dropout", 0, 1),
@@ -38,10 +28,7 @@ def check_settings(model: Any) -> None:
         value = getattr(model, name)
         if not is_number(value) or not low <= value < high:
             raise HopfieldError(f"{name} must be a number of at least {low} and below {high}, got {value!r}")
-    for name, high in (("top_share", 1), ("decay", 1), ("learning_rate", 1e6), ("validation_fraction", 1)):
-        value = getattr(model, name)
-        if not is_number(value) or not 0 < value <= high:
-            raise HopfieldError(f"{name} must be a number above 0 and at most {high:g}, got {value!r}")
+    check_positive(model, top_share=1, decay=1, learning_rate=1e6, validation_fraction=1)
     if not is_number(model.patience) or not model.patience >= 1:
         raise HopfieldError(f"patience must be a number of epochs of at least 1, got {model.patience!r}")
     weight = model.class_weight
@@ -61,6 +48,22 @@ def check_settings(model: Any) -> None:
         ):
             also = ', "sequences", or a function from a shape to a module' if name == "embedding" else ""
             raise HopfieldError(f"{name} must be a tuple of layer sizes, () for none{also}; got {sizes!r}")
+
+
+def check_integers(model: Any, **least: int) -> None:
+    """Refuse parameters that are no integers, or below the least one each may be."""
+    for name, low in least.items():
+        value = getattr(model, name)
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+            raise HopfieldError(f"{name} must be an integer of at least {low}, got {value!r}")
+
+
+def check_positive(model: Any, **most: float) -> None:
+    """Refuse parameters that are no numbers above 0, or above the largest each may be."""
+    for name, high in most.items():
+        value = getattr(model, name)
+        if not is_number(value) or not 0 < value <= high:
+            raise HopfieldError(f"{name} must be a number above 0 and at most {high:g}, got {value!r}")
 
 
 def is_number(value: Any) -> bool:
@@ -133,9 +136,9 @@ def _given(sizes: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Settings as JSON has them: numbers of numpy as those of Python."""
-    if isinstance(value, np.generic):
-        return value.item()
+    """Settings as JSON has them: numbers and arrays of numpy as those of Python."""
+    if hasattr(value, "tolist"):  # also arrays, and the index of a data frame
+        return value.tolist()
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

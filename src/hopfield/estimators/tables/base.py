@@ -168,12 +168,11 @@ class TableLookup(BaseEstimator):
         columns = [Columns.of(table[part], marks) for part in parts]
         own_targets = [targets.refitted(y[part]) for part in parts]
         values = [own.values(y[part]) for own, part in zip(own_targets, parts, strict=True)]
-        examples = Examples.of([own.encode(table[part]) for own, part in zip(columns, parts, strict=True)], values)
+        encoded = [own.encode(table) for own in columns]
+        examples = Examples.of([rows[part] for rows, part in zip(encoded, parts, strict=True)], values)
         lookup = other._learn(columns, examples, targets)
-        rows = torch.zeros(len(parts), len(table), examples.rows.shape[2])
-        for fold, own in zip(rows, columns, strict=True):
-            encoded = own.encode(table)
-            fold[:, : encoded.shape[1]] = encoded
+        size = examples.rows.shape[2]
+        rows = torch.stack([F.pad(own, (0, size - own.shape[1])) for own in encoded])
         return np.stack([what(own, votes) for own, votes in zip(own_targets, lookup.votes(rows), strict=True)])
 
     def _begin(self, X: Any, y: Any) -> tuple[Table, list[bool], np.ndarray, Targets]:
@@ -321,7 +320,7 @@ class TableLookup(BaseEstimator):
         """
         check_is_fitted(self, "_lookup")
         description = {
-            "settings": plain_settings(self._settings) | {"categorical_features": _plain(self._settings)},
+            "settings": plain_settings(self._settings),
             "columns": self._columns.describe(),
             "targets": self._targets.describe(),
             "features": getattr(self, "feature_names_in_", np.array([])).tolist(),
@@ -376,12 +375,6 @@ class TableLookup(BaseEstimator):
 
         loaded: Self = cls._file.read(path, make)
         return loaded
-
-
-def _plain(settings: dict[str, Any]) -> Any:
-    """The setting `categorical_features` as JSON has it."""
-    given = settings["categorical_features"]
-    return given if given is None or isinstance(given, str) else np.asarray(given).ravel().tolist()
 
 
 def _folds(test: Any, count: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hopfield.core.separation import resolve
 from hopfield.errors import HopfieldError
-from hopfield.estimators.settings import is_number
+from hopfield.estimators.settings import check_integers, check_positive, is_number
 
 # these may differ from network to network
 _SPREAD = ("column_dropout", "dropout", "noise")
@@ -26,18 +26,7 @@ def check_settings(model: Any) -> None:
     for name, choices in (("memory", ("training", "prototypes")), ("similarity", ("euclidean", "dot"))):
         if getattr(model, name) not in choices:
             raise HopfieldError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(model, name)!r}")
-    for name, least in (
-        ("prototypes", 1),
-        ("width", 1),
-        ("hidden", 1),
-        ("steps", 1),
-        ("n_estimators", 1),
-        ("iterations", 0),
-        ("batch_size", 2),
-    ):
-        value = getattr(model, name)
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise HopfieldError(f"{name} must be an integer of at least {least}, got {value!r}")
+    check_integers(model, prototypes=1, width=1, hidden=1, steps=1, n_estimators=1, iterations=0, batch_size=2)
     for name, high in (
         ("column_dropout", 1),
         ("dropout", 1),
@@ -49,10 +38,7 @@ def check_settings(model: Any) -> None:
         if not all(is_number(one) and 0 <= one < high for one in (value if pair else [value])):
             also = ", or a pair of such numbers" if name in _SPREAD else ""
             raise HopfieldError(f"{name} must be a number of at least 0 and below {high}{also}; got {value!r}")
-    for name, high in (("row_share", 1), ("memory_share", 1), ("learning_rate", 1e6)):
-        value = getattr(model, name)
-        if not is_number(value) or not 0 < value <= high:
-            raise HopfieldError(f"{name} must be a number above 0 and at most {high:g}, got {value!r}")
+    check_positive(model, row_share=1, memory_share=1, learning_rate=1e6)
     resolve(model.separation)
 
 
