@@ -58,6 +58,7 @@ class TableLookup(BaseEstimator):
         similarity: Similarity = "euclidean",
         separation: str | Separation = "softmax",
         steps: int = 1,
+        scale: Literal["column", "table"] = "column",
         column_dropout: float | tuple[float, float] = (0.0, 0.3),
         dropout: float | tuple[float, float] = (0.0, 0.4),
         noise: float | tuple[float, float] = (0.0, 0.3),
@@ -80,6 +81,7 @@ class TableLookup(BaseEstimator):
         self.similarity = similarity
         self.separation = separation
         self.steps = steps
+        self.scale = scale
         self.column_dropout = column_dropout
         self.dropout = dropout
         self.noise = noise
@@ -113,7 +115,7 @@ class TableLookup(BaseEstimator):
         """
         fitted = copy.copy(self)  # bad input and an interrupt leave an earlier fit as it is
         table, marks, y, targets = fitted._begin(X, y)
-        columns = Columns.of(table, marks)
+        columns = Columns.of(table, marks, shared_scale=self.scale == "table")
         examples = Examples.of([columns.encode(table)], [targets.values(y)])
         fitted._settings = copy.deepcopy(fitted.get_params(deep=False))  # set_params does not change what was learnt
         fitted._columns, fitted._targets = columns, targets
@@ -165,7 +167,7 @@ class TableLookup(BaseEstimator):
         other = copy.copy(self)  # with the same parameters: what was fitted stays as it is
         table, marks, y, targets = other._begin(X, y)
         parts = [np.flatnonzero(~fold) for fold in _folds(test, len(table))]
-        columns = [Columns.of(table[part], marks) for part in parts]
+        columns = [Columns.of(table[part], marks, shared_scale=self.scale == "table") for part in parts]
         own_targets = [targets.refitted(y[part]) for part in parts]
         values = [own.values(y[part]) for own, part in zip(own_targets, parts, strict=True)]
         encoded = [own.encode(table) for own in columns]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -34,6 +34,7 @@ class Column:
             number between two of these is encoded as something between the two.
         shares: how frequent each of these is.
         missing: how frequent it is that nothing is known; 0: no column tells.
+        weight: what standardised numbers are multiplied by.
     """
 
     number: bool
@@ -42,6 +43,7 @@ class Column:
     values: tuple[Any, ...]
     shares: tuple[float, ...]
     missing: float
+    weight: float = 1.0
 
     @classmethod
     def of(cls, table: Table, index: int, *, number: bool) -> Self:
@@ -78,7 +80,7 @@ class Column:
             numbers = table.numbers(index)
             absent = np.isnan(numbers)
             centred = np.where(absent, 0, numbers - self.mean) / (self.scale or math.inf)
-            parts.append(centred.clip(-_LIMIT, _LIMIT)[:, None].astype(np.float32))
+            parts.append((self.weight * centred.clip(-_LIMIT, _LIMIT))[:, None].astype(np.float32))
             shown = _between(np.where(absent, 0, numbers), np.array(self.values)) if self.values else None
         else:
             place = {value: i for i, value in enumerate(self.values)}
@@ -119,14 +121,27 @@ class Columns:
         self.columns = tuple(columns)
 
     @classmethod
-    def of(cls, table: Table, categorical: Sequence[bool]) -> Self:
+    def of(cls, table: Table, categorical: Sequence[bool], *, shared_scale: bool = False) -> Self:
         """Fitted to a table.
 
         Args:
             table: the rows to learn from.
             categorical: whether each column holds categories.
+            shared_scale: whether one standard deviation, that of all numbers, serves all columns of numbers, and few
+                different ones are not told apart, so that distances between rows stay in proportion.
         """
-        return cls([Column.of(table, j, number=not category) for j, category in enumerate(categorical)])
+        columns = [Column.of(table, j, number=not category) for j, category in enumerate(categorical)]
+        most = max((column.scale for column in columns), default=0.0)
+        if not shared_scale or most == 0:
+            return cls(columns)
+        shares = [column.scale / most for column in columns]  # squares of numbers of any size
+        mean = math.sqrt(sum(share**2 for share in shares) / sum(share > 0 for share in shares))
+        return cls(
+            [
+                replace(column, weight=share / mean, values=(), shares=()) if column.number else column
+                for column, share in zip(columns, shares, strict=True)
+            ]
+        )
 
     @property
     def origins(self) -> Tensor:

@@ -40,6 +40,10 @@ class HopfieldClassifier(ClassifierMixin, TableLookup):
         similarity: "euclidean", weights fall with the squared distance; or "dot".
         separation: how similarities become weights, a name or an object of `hopfield.separation`.
         steps: number of updates of the state; the last gives the answer.
+        scale: "column": numbers of every column are divided by their own standard deviation, so that all count alike;
+            "table": by that of the whole table, and few different ones are not told apart, so that distances between
+            rows stay in proportion, as they should for columns of one kind (pixels, principal components, the output
+            of a network).
         column_dropout: share of the columns that drop out in a step of learning. A pair: the shares of the networks
             are spread evenly from the first to the second; so the mean has cautious and bold ones.
         dropout: share of the hidden units that drop out; also a pair.
@@ -117,6 +121,10 @@ class HopfieldRegressor(RegressorMixin, TableLookup):
         similarity: "euclidean", weights fall with the squared distance; or "dot".
         separation: how similarities become weights, a name or an object of `hopfield.separation`.
         steps: number of updates of the state; the last gives the answer.
+        scale: "column": numbers of every column are divided by their own standard deviation, so that all count alike;
+            "table": by that of the whole table, and few different ones are not told apart, so that distances between
+            rows stay in proportion, as they should for columns of one kind (pixels, principal components, the output
+            of a network).
         column_dropout: share of the columns that drop out in a step of learning. A pair: the shares of the networks
             are spread evenly from the first to the second; so the mean has cautious and bold ones.
         dropout: share of the hidden units that drop out; also a pair.

@@ -23,7 +23,11 @@ def spread(setting: float | tuple[float, float], place: float) -> float:
 
 def check_settings(model: Any) -> None:
     """Refuse parameters that are out of range."""
-    for name, choices in (("memory", ("training", "prototypes")), ("similarity", ("euclidean", "dot"))):
+    for name, choices in (
+        ("memory", ("training", "prototypes")),
+        ("similarity", ("euclidean", "dot")),
+        ("scale", ("column", "table")),
+    ):
         if getattr(model, name) not in choices:
             raise HopfieldError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(model, name)!r}")
     check_integers(model, prototypes=1, width=1, hidden=1, steps=1, n_estimators=1, iterations=0, batch_size=2)
