@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, Self
@@ -113,12 +114,15 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
         Raises:
             HopfieldError: settings out of range, no molecules or some that RDKit cannot read.
         """
-        self._fitted(X)
+        self.fit_transform(X)
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:  # noqa: ARG002  # scikit-learn's form
         """As `fit` and `transform`, without computing similarities twice."""
-        return self._fitted(X)
+        fitted = copy.copy(self)  # bad molecules leave an earlier fit as it is
+        columns = fitted._fitted(X)
+        self.__dict__ = fitted.__dict__
+        return columns
 
     def _fitted(self, X: Any) -> np.ndarray:
         self._check()
@@ -201,7 +205,8 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
         """Descriptors standardised, clipped and weighted; constant ones are 0."""
         spread = np.where(self._spread > 1e-9, self._spread, np.inf)
         scaled = ((described - self._centre) / spread).clip(-_LIMIT, _LIMIT) * self.descriptors
-        return scaled.astype(np.float32)
+        single: np.ndarray = scaled.astype(np.float32)
+        return single
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted features to a safetensors file: settings, landmarks and numbers, no code.
@@ -226,7 +231,7 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
         """
 
         def make(tensors: dict[str, torch.Tensor], description: dict[str, Any]) -> Any:
-            model = cls(**description["settings"])
+            model = cls(**description["settings"] | {"kinds": tuple(description["settings"]["kinds"])})
             model._check()
             model.landmarks_, model.n_features_in_ = list(description["landmarks"]), 1
             model._kept = [sparse.vstack(list(model._counts(model.landmarks_, kind))) for kind in model.kinds]

@@ -6,6 +6,7 @@ Needs matplotlib: pip install "hopfield[plot]".
 from hopfield.plot.bags import bag, scores
 from hopfield.plot.curves import beta_curves, networks, networks_on_images, one_step_error, spurious, trade
 from hopfield.plot.general import capacity, energies, images
+from hopfield.plot.molecules import molecules
 from hopfield.plot.pictures import betas, recovery, spurious_states
 from hopfield.plot.ranks import critical_difference
 from hopfield.plot.repertoires import cost, logo
@@ -21,6 +22,7 @@ __all__ = [
     "energies",
     "images",
     "logo",
+    "molecules",
     "networks",
     "networks_on_images",
     "one_step_error",

@@ -1,15 +1,18 @@
 import numpy as np
 import pytest
 
-from hopfield.datasets import fingerprints
+from hopfield.datasets import descriptors, fingerprints
+from hopfield.datasets.molecules import KINDS, descriptor_names, parsed
 from hopfield.datasets.molecules.features import canonical
 from hopfield.errors import HopfieldError
 
 pytest.importorskip("rdkit", reason='needs RDKit: pip install "hopfield[chem]"')
 
+ETHANOL, BENZENE, ASPIRIN = "CCO", "c1ccccc1", "CC(=O)Oc1ccccc1C(=O)O"
+
 
 def test_fingerprints_count_neighbourhoods():
-    found = fingerprints(["C", "CC", "CCO", "OCC", "c1ccccc1"], size=512)
+    found = fingerprints(["C", "CC", ETHANOL, "OCC", BENZENE], size=512)
     assert found.shape == (5, 512)
     assert found.dtype == np.uint16
     assert (found[2] == found[3]).all()
@@ -19,13 +22,51 @@ def test_fingerprints_count_neighbourhoods():
     assert fingerprints(["CC"], radius=0)[0].sum() == 2
 
 
+def test_pairs_and_torsions_are_counted():
+    propanol = "CCCO"
+    assert fingerprints([propanol], kind="pairs")[0].sum() == 6  # four atoms
+    assert fingerprints([propanol], kind="torsions")[0].sum() == 1
+    assert fingerprints([BENZENE], kind="torsions")[0].sum() == 6
+    # donors alike: to their function chlorine and bromine are the same
+    chlorine, bromine = fingerprints(["CCCl", "CCBr"], kind="functional")
+    assert (chlorine == bromine).all()
+    chlorine, bromine = fingerprints(["CCCl", "CCBr"])
+    assert (chlorine != bromine).any()
+
+
+def test_descriptors_are_known_properties():
+    names = descriptor_names()
+    assert len(names) == len(set(names)) == 121
+    found = dict(zip(names, descriptors([ETHANOL, ASPIRIN]).T, strict=True))
+    np.testing.assert_allclose(found["amw"], [46.07, 180.16], atol=0.01)
+    assert found["NumRings"].tolist() == [0, 1]
+    assert found["NumHeavyAtoms"].tolist() == [3, 13]
+    assert found["NumHBD"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_however_a_molecule_is_written_its_numbers_are_the_same(kind):
+    one, other = "OC(=O)c1ccccc1OC(C)=O", ASPIRIN
+    assert np.array_equal(*fingerprints([one, other], kind=kind))
+    np.testing.assert_allclose(*descriptors([one, other]), rtol=1e-9, atol=1e-9)
+
+
 def test_no_molecules():
     assert fingerprints([], size=64).shape == (0, 64)
+    assert descriptors([]).shape == (0, 121)
 
 
 def test_what_rdkit_cannot_read():
     assert canonical("C(") is None
     assert canonical("") is None
-    assert canonical("OCC") == canonical("CCO") == "CCO"
-    with pytest.raises(HopfieldError, match=r"cannot read the molecule 'C\('"):
-        fingerprints(["CC", "C("])
+    assert canonical("OCC") == canonical(ETHANOL) == ETHANOL
+    for function in (fingerprints, descriptors):
+        with pytest.raises(HopfieldError, match=r"cannot read the molecule 'C\('"):
+            function(["CC", "C("])
+        with pytest.raises(HopfieldError, match=r"got one string; use \['CC'\]"):
+            function("CC")
+        with pytest.raises(HopfieldError, match="must be a SMILES string, got int"):
+            function([1])
+    with pytest.raises(HopfieldError, match="kind must be one of morgan, functional"):
+        fingerprints(["CC"], kind="maccs")
+    assert parsed("CC").GetNumAtoms() == 2

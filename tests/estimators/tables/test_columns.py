@@ -140,3 +140,24 @@ def test_what_counts_as_missing(value):
 @pytest.mark.parametrize("value", ["", "nan", 0, 0.0, False])
 def test_what_does_not_count_as_missing(value):
     assert not is_missing(value)
+
+
+def test_a_shared_scale_keeps_distances_in_proportion():
+    rng = np.random.default_rng(0)
+    numbers = rng.uniform(-1, 1, (40, 3)) * [1, 10, 0]
+    few = np.arange(40) % 4 * 2.0
+    rows = table(*numbers.T, few)
+    columns = Columns.of(rows, [False] * 4, shared_scale=True)
+    assert columns.origins.tolist() == [0, 1, 2, 3]  # few different ones are not told apart
+    encoded = columns.encode(rows).double()
+    wanted = torch.cdist(*[torch.tensor(np.column_stack([numbers, few]))] * 2)
+    ratio = torch.cdist(encoded, encoded) / wanted
+    assert ratio[~torch.eye(40, dtype=torch.bool)].std() < 1e-5
+    assert encoded[:, [0, 1, 3]].square().mean() == pytest.approx(1, rel=1e-5)  # as if they were standardised
+    again = Columns.described(json.loads(json.dumps(columns.describe())))
+    torch.testing.assert_close(again.encode(rows).double(), encoded, rtol=0, atol=0)
+
+
+def test_a_shared_scale_of_constants_and_categories():
+    rows = table(np.ones(4), ["a", "b", "a", "a"])
+    assert (Columns.of(rows, [False, True], shared_scale=True).encode(rows) == fitted(rows).encode(rows)).all()
