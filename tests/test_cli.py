@@ -379,3 +379,24 @@ def test_reproduce_uci_refuses_unknown_sets_and_methods(run, tmp_path):
     options = ("reproduce", "uci", "--data-dir", tmp_path, "--out", tmp_path / "out")
     refused(run(*options, "--sets", "irish"), "did you mean iris")
     refused(run(*options, "--methods", "Guessing"), "methods must be from HopfieldClassifier", "Guessing")
+
+
+def test_reproduce_molecules_writes_a_table(run, tmp_path):
+    pytest.importorskip("rdkit", reason='needs RDKit: pip install "hopfield[chem]"')
+    lines = [f"{'C' * (i + 1)}{end},{int(end == 'O')}" for i in range(20) for end in "ON"]
+    (tmp_path / "bace.csv").write_text("\n".join(["smiles,Class", *lines]) + "\n")
+    out = tmp_path / "out"
+    options = ["--data-dir", tmp_path, "--out", out, "--jobs", 1, "--backend", "sequential"]
+    code, printed, err = run("reproduce", "molecules", *options, "--sets", "BACE", "--methods", "svm")
+    assert code == 0, err
+    assert "| SVM | **" in printed
+    assert {path.name for path in out.iterdir()} == {"README.md", "auc.csv", "outcomes.jsonl", "summary.json"}
+    assert json.loads((out / "summary.json").read_text())["bace"]["SVM"]["auc"] > 0.9
+    assert "hopfield reproduce molecules --data-dir DATA --sets bace" in (out / "README.md").read_text()
+
+
+def test_reproduce_molecules_refuses_unknown_sets_and_methods(run, tmp_path):
+    options = ("reproduce", "molecules", "--data-dir", tmp_path, "--out", tmp_path / "out")
+    refused(run(*options, "--sets", "tox21"), "sets must be from hiv, bace, bbbp, sider; got tox21")
+    refused(run(*options, "--methods", "Guessing"), "methods must be from Hopfield lookup", "Guessing")
+    refused(run(*options, "--sets", "bace"), "bace.csv")

@@ -12,6 +12,7 @@ PAGES = [
     "docs/guide.md",
     "docs/hflayers.md",
     "docs/layers.md",
+    "docs/molecules.md",
     "docs/separation.md",
     "docs/tables.md",
 ]

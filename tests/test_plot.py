@@ -177,3 +177,36 @@ def test_costs_are_lines_over_sizes() -> None:
     assert [list(line.get_xdata()) for line in time.lines] == [[1, 2], [1]]
     assert list(memory.lines[0].get_ydata()) == [0.1, 0.2]
     assert plot.png(figure, dpi=40)
+
+
+def test_molecules_are_drawn_with_weights_and_labels() -> None:
+    pytest.importorskip("rdkit", reason='needs RDKit: pip install "hopfield[chem]"')
+    figure = plot.molecules(
+        ["CCO", "c1ccccc1", "O"], weights=[0.5, 0.042, 0.0004], labels=[1, 0, 1], query="CCN", columns=2
+    )
+    captions = [axis.get_xlabel() for axis in figure.axes]
+    assert captions == ["query", "50.0 %, label 1", "4.2 %, label 0", "0.04 %, label 1"]
+    assert all(axis.images[0].get_array().std() > 0 for axis in figure.axes)  # something is drawn
+    boxes = [axis.get_position() for axis in figure.axes]
+    assert boxes[0].y0 == pytest.approx(boxes[1].y0)
+    assert boxes[0].y0 > boxes[2].y1
+    assert boxes[0].x0 == pytest.approx(boxes[2].x0)
+    assert boxes[0].x1 < boxes[1].x0
+    assert [axis.get_xlabel() for axis in plot.molecules(["C"], labels=["toxic"]).axes] == ["label toxic"]
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: plot.molecules([]), "a list of at least one molecule"),
+        (lambda: plot.molecules("CCO"), "a list of at least one molecule"),
+        (lambda: plot.molecules(["C("]), "cannot read the molecule"),
+        (lambda: plot.molecules(["C", "CC"], weights=[1.0]), "weights must be one for each of the 2 molecules, got 1"),
+        (lambda: plot.molecules(["C"], labels=[]), "labels must be one for each"),
+        (lambda: plot.molecules(["C"], columns=0), "columns must be at least 1"),
+    ],
+)
+def test_molecules_that_cannot_be_drawn(make: Callable[[], Any], text: str) -> None:
+    pytest.importorskip("rdkit", reason='needs RDKit: pip install "hopfield[chem]"')
+    with pytest.raises(HopfieldError, match=text):
+        make()

@@ -268,7 +268,7 @@ def molecule_classifier(count: int, *, random_state: Any = None, **settings: Any
         >>> model.predict_proba(["CCO"])
     """
     few = {"hidden": 16, "learning_rate": 0.003, "column_dropout": 0.0}
-    many = {"hidden": 64, "iterations": 400, "batch_size": 8192, "n_estimators": 4, "noise": 0.1}
+    many = {"hidden": 64, "iterations": 400, "batch_size": 4096, "n_estimators": 4, "noise": 0.1}
     own = (many if count >= _MANY else few) | settings
     lookup = HopfieldClassifier(**{"scale": "table", "random_state": random_state} | own)
     return Pipeline([("features", MoleculeFeatures(random_state=random_state)), ("lookup", lookup)])
