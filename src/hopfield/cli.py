@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -184,9 +184,7 @@ def reproduce_uci(
 
     folder = _folder(out)
     names = None if sets is None else _names(sets)
-    known = {name.casefold(): name for name in uci.METHODS}
-    given = uci.METHODS if methods is None else _names(methods)
-    chosen = [known.get(name.casefold(), name) for name in given]
+    chosen = _methods(methods, uci.METHODS)
     with _resumable(folder), progress_bar() as progress:
         outcomes = uci.run(
             names,
@@ -243,9 +241,7 @@ def reproduce_molecules(
     from hopfield.experiments import molecules
 
     folder = _folder(out)
-    known = {name.casefold(): name for name in molecules.METHODS}
-    given = molecules.METHODS if methods is None else _names(methods)
-    chosen = [known.get(name.casefold(), name) for name in given]
+    chosen = _methods(methods, molecules.METHODS)
     names = [name.casefold() for name in _names(sets)]
     with _resumable(folder), progress_bar() as progress:
         outcomes = molecules.run(
@@ -562,6 +558,12 @@ def _number(value: float | None, logarithm: float) -> str:
 def _names(text: str) -> list[str]:
     """What commas part."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _methods(text: str | None, known: Sequence[str]) -> list[str]:
+    """The known methods that commas part, in whatever case; without a text all of them."""
+    names = {name.casefold(): name for name in known}
+    return list(known) if text is None else [names.get(name.casefold(), name) for name in _names(text)]
 
 
 def _folder(path: Path) -> Path:
