@@ -212,7 +212,10 @@ def reproduce_uci(
 def reproduce_molecules(
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder of the CSV files, in itself or in its folder molecules. [default: HOPFIELD_DATA]"),
+        typer.Option(
+            help="Folder of the CSV files, in itself or in its folder molecules. [default: HOPFIELD_DATA, else a cache "
+            "of downloads]"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/molecules"),
     sets: Annotated[str, typer.Option(help="Which sets, separated by commas.")] = "hiv,bace,bbbp,sider",

@@ -1,3 +1,4 @@
+import copy
 import warnings
 
 import numpy as np
@@ -5,12 +6,14 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 
 from hopfield.datasets import descriptors, fingerprints
 from hopfield.errors import HopfieldError
-from hopfield.estimators import MoleculeFeatures, molecule_classifier, tanimoto
+from hopfield.estimators import HopfieldClassifier, HopfieldMoleculeClassifier, MoleculeFeatures, tanimoto
+from hopfield.estimators.molecules.classifier import default_lookup
 
-pytest.importorskip("rdkit", reason='needs RDKit: pip install "hopfield[chem]"')
+MolFromSmiles = pytest.importorskip("rdkit.Chem", reason='needs RDKit: pip install "hopfield[chem]"').MolFromSmiles
 
 # chains, rings, acids, amines, halides: 48 molecules that are all different
 ENDS = ("C", "O", "N", "Cl", "C(=O)O", "C#N")
@@ -93,41 +96,118 @@ def test_what_does_not_differ_has_no_components(smiles):
     assert (found == 0).all()
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.3])
-def test_saved_and_loaded_features_are_the_same(tmp_path, weight):
-    features = MoleculeFeatures(descriptors=weight, random_state=np.random.RandomState(0), **FEW).fit(MOLECULES[:30])
-    features.save(tmp_path / "features.safetensors")
-    other = MoleculeFeatures.load(tmp_path / "features.safetensors")
-    assert (other.transform(MOLECULES) == features.transform(MOLECULES)).all()
-    assert other.get_params() == features.get_params() | {"random_state": None}
+def small(**settings):
+    """A classifier that learns fast."""
+    own = {
+        "features": MoleculeFeatures(**FEW),
+        "lookup": HopfieldClassifier(scale="table", n_estimators=4, iterations=60),
+    }
+    return HopfieldMoleculeClassifier(**own | {"random_state": 0} | settings)
+
+
+TEST = np.arange(len(MOLECULES)) % 3 == 0
+LEARNT = [text for text, out in zip(MOLECULES, TEST, strict=True) if not out]
+ASKED = [text for text, out in zip(MOLECULES, TEST, strict=True) if out]
 
 
 def test_a_classifier_finds_acids_and_shows_which_molecules_say_so():
-    model = molecule_classifier(len(MOLECULES), random_state=0, n_estimators=4, iterations=60)
-    test = np.arange(len(MOLECULES)) % 3 == 0
-    learnt = [text for text, out in zip(MOLECULES, test, strict=True) if not out]
-    asked = [text for text, out in zip(MOLECULES, test, strict=True) if out]
-    probability = model.fit(learnt, ACID[~test]).predict_proba(asked)[:, 1]
-    assert probability[ACID[test] == 1].min() > probability[ACID[test] == 0].max()
-    weights, rows = model["lookup"].neighbors(model["features"].transform(asked), k=len(learnt))
-    np.testing.assert_allclose((weights * ACID[~test][rows]).sum(1), probability, atol=1e-5)
-    other = clone(model).fit(learnt, ACID[~test])
-    assert (other.predict_proba(asked)[:, 1] == probability).all()
+    model = small().fit(LEARNT, ACID[~TEST])
+    probability = model.predict_proba(ASKED)[:, 1]
+    assert probability[ACID[TEST] == 1].min() > probability[ACID[TEST] == 0].max()
+    assert (model.predict(ASKED) == (probability > 0.5)).all()
+    weights, rows = model.neighbors(ASKED, k=len(LEARNT))
+    np.testing.assert_allclose((weights * ACID[~TEST][rows]).sum(1), probability, atol=1e-5)
+    again = clone(model).fit(LEARNT, ACID[~TEST])
+    assert (again.predict_proba(ASKED)[:, 1] == probability).all()
+    assert model.classes_.tolist() == [0, 1]
 
 
-def test_many_molecules_have_larger_networks_and_settings_can_be_others():
-    few, many = (molecule_classifier(count)["lookup"] for count in (9_999, 10_000))
-    assert few.hidden < many.hidden
-    assert molecule_classifier(10, hidden=7)["lookup"].hidden == 7
-    with pytest.raises(TypeError, match="unexpected keyword"):
-        molecule_classifier(10, depth=7)
+def test_it_is_a_lookup_in_the_columns_of_its_features():
+    model = small().fit(LEARNT, ACID[~TEST])
+    features = MoleculeFeatures(random_state=0, **FEW)
+    lookup = HopfieldClassifier(scale="table", n_estimators=4, iterations=60, random_state=0)
+    lookup.fit(features.fit_transform(LEARNT), ACID[~TEST])
+    assert (lookup.predict_proba(features.transform(ASKED)) == model.predict_proba(ASKED)).all()
 
 
-def test_several_labels_some_unknown():
+def test_added_molecules_are_known_and_an_earlier_copy_is_as_it_was():
+    model = small().fit(LEARNT, ACID[~TEST])
+    earlier = copy.copy(model)
+    before = earlier.predict_proba(ASKED)
+    model.add(ASKED[:2], [7, 7])
+    assert model.classes_.tolist() == [0, 1, 7]
+    assert model.neighbors(ASKED[:1], k=1)[1].item() == len(LEARNT)  # it finds itself
+    assert (earlier.predict_proba(ASKED) == before).all()
+
+
+def test_many_molecules_have_larger_networks():
+    assert default_lookup(9_999).hidden < default_lookup(10_000).hidden
+    model = HopfieldMoleculeClassifier(features=MoleculeFeatures(**FEW), random_state=0).fit(LEARNT, ACID[~TEST])
+    assert model.lookup_.get_params() == default_lookup(32).set_params(random_state=0).get_params()
+
+
+def test_seeds_of_the_parts_come_first():
+    model = small(lookup=HopfieldClassifier(iterations=1, n_estimators=1, random_state=0), random_state=3)
+    model.fit(LEARNT, ACID[~TEST])
+    assert (model.features_.random_state, model.lookup_.random_state) == (3, 0)
+
+
+def test_several_labels_some_unknown_some_molecules_measured_in_one_only():
     labels = np.stack([ACID, 1 - ACID], 1).astype(float)
     labels[::5, 0] = np.nan
-    model = molecule_classifier(len(MOLECULES), random_state=0, n_estimators=2, iterations=20)
-    assert model.fit(MOLECULES, labels).predict_proba(MOLECULES).shape == (len(MOLECULES), 2)
+    model = small().fit(MOLECULES, labels)
+    found = model.predict_proba(MOLECULES)
+    assert found.shape == (len(MOLECULES), 2)
+    weights, rows = model.neighbors(MOLECULES, k=len(MOLECULES))
+    yes, known = np.nan_to_num(labels)[rows], ~np.isnan(labels)[rows]
+    wanted = (weights[..., None] * yes).sum(1) / (weights[..., None] * known).sum(1)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    model.add(["CCCCO"], [[1, np.nan]])
+    assert model.neighbors(["CCCCO"], k=1)[1].item() == len(MOLECULES)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_saved_and_loaded_classifiers_are_the_same(tmp_path, weight):
+    model = small(features=MoleculeFeatures(descriptors=weight, landmarks=20, **FEW)).fit(LEARNT, ACID[~TEST])
+    model.save(tmp_path / "model.safetensors")
+    other = HopfieldMoleculeClassifier.load(tmp_path / "model.safetensors")
+    assert (other.predict_proba(ASKED) == model.predict_proba(ASKED)).all()
+    for one, same in zip(model.neighbors(ASKED), other.neighbors(ASKED), strict=True):
+        assert (one == same).all()
+    other.add(ASKED, ACID[TEST])
+    again = clone(other).fit(LEARNT, ACID[~TEST])
+    assert again.features_.kinds == ("morgan", "pairs")
+
+
+def test_foreign_and_damaged_files_are_refused(tmp_path):
+    model = small().fit(LEARNT, ACID[~TEST])
+    model.lookup_.save(tmp_path / "lookup.safetensors")
+    with pytest.raises(HopfieldError, match="not a classifier of molecules written by"):
+        HopfieldMoleculeClassifier.load(tmp_path / "lookup.safetensors")
+    model.features_.landmarks_ = model.features_.landmarks_[:-1]
+    model.save(tmp_path / "model.safetensors")
+    with pytest.raises(HopfieldError, match=r"damaged.*components do not fit its landmarks"):
+        HopfieldMoleculeClassifier.load(tmp_path / "model.safetensors")
+
+
+def test_it_takes_part_in_searches():
+    search = GridSearchCV(small(), {"features__components": [2, 20]}, cv=2, scoring="roc_auc").fit(MOLECULES, ACID)
+    assert search.best_score_ > 0.8
+
+
+@pytest.mark.parametrize(
+    ("settings", "labels", "text"),
+    [
+        ({"features": "morgan"}, ACID, "features must be a MoleculeFeatures or None"),
+        ({"lookup": MoleculeFeatures()}, ACID, "lookup must be a HopfieldClassifier or None"),
+        ({}, ACID[:3], "got 48 rows and 3 answers"),
+        ({}, np.linspace(0, 1, 48), "Unknown label type"),
+    ],
+)
+def test_settings_and_labels_are_checked_before_anything_takes_long(monkeypatch, settings, labels, text):
+    monkeypatch.setattr(MoleculeFeatures, "fit_transform", lambda *_: pytest.fail("too late"))
+    with pytest.raises(ValueError, match=text):
+        small(**settings).fit(MOLECULES, labels)
 
 
 def test_molecules_come_as_lists_arrays_and_columns():
@@ -144,7 +224,9 @@ def test_molecules_come_as_lists_arrays_and_columns():
         ({}, [], "got none"),
         ({}, ["CCO", None], "that of row 1 is None"),
         ({}, [["CCO", "C"]], r"got shape \(1, 2\)"),
-        ({}, ["CCO", "C("], r"cannot read the molecule 'C\('"),
+        ({}, ["CCO", "C(", "CN(C)(C)C"], r"cannot read the molecule 'C\(' \(number 1, from 0\), nor 1 other: it is no"),
+        ({}, ["CCO", ""], r"cannot read the molecule '' \(number 1, from 0\): it is empty"),
+        ({}, [MolFromSmiles("CCO")], "that of row 0 is Mol; use rdkit.Chem.MolToSmiles"),
         ({"kinds": ("maccs",)}, ["C"], "kinds must be a list of morgan"),
         ({"kinds": "morgan"}, ["C"], "kinds must be a list of morgan"),
         ({"kinds": ()}, ["C"], "kinds must be a list of morgan"),

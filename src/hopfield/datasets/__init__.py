@@ -2,7 +2,7 @@
 
 from hopfield.datasets.images import load_array, load_images, save_image
 from hopfield.datasets.mil import MILDataset, load_mil
-from hopfield.datasets.molecules import MoleculeDataset, descriptors, fingerprints, load_molecules
+from hopfield.datasets.molecules import MoleculeDataset, canonical_smiles, descriptors, fingerprints, load_molecules
 from hopfield.datasets.repertoires import AminoAcidModel, Repertoires, load_repertoires, simulate_repertoires
 from hopfield.datasets.uci import UCIDataset, load_uci
 
@@ -12,6 +12,7 @@ __all__ = [
     "MoleculeDataset",
     "Repertoires",
     "UCIDataset",
+    "canonical_smiles",
     "descriptors",
     "fingerprints",
     "load_array",

@@ -11,17 +11,17 @@ except ImportError as error:
 
 from hopfield.estimators.bags import HopfieldBagClassifier
 from hopfield.estimators.instances import InstanceTransformer
-from hopfield.estimators.molecules import MoleculeFeatures, molecule_classifier, tanimoto
+from hopfield.estimators.molecules import HopfieldMoleculeClassifier, MoleculeFeatures, tanimoto
 from hopfield.estimators.motifs import shared_motif
 from hopfield.estimators.tables import HopfieldClassifier, HopfieldRegressor
 
 __all__ = [
     "HopfieldBagClassifier",
     "HopfieldClassifier",
+    "HopfieldMoleculeClassifier",
     "HopfieldRegressor",
     "InstanceTransformer",
     "MoleculeFeatures",
-    "molecule_classifier",
     "shared_motif",
     "tanimoto",
 ]

@@ -38,7 +38,7 @@ def molecules(
         weights: a share for each, such as the association weights of its neighbours: written below as per cent.
         labels: what is known of each: written below.
         query: the molecule that was asked about; it comes first, in a frame.
-        caption: what is written below the query.
+        caption: what is written below the query, if there is one.
         columns: drawings in a row.
 
     Raises:
@@ -53,7 +53,7 @@ def molecules(
     if isinstance(columns, bool) or columns < 1:
         raise HopfieldError(f"columns must be at least 1, got {columns!r}")
     shares = [""] * len(smiles) if weights is None else [_percent(float(weight)) for weight in weights]
-    known = [""] * len(smiles) if labels is None else [f"label {label}" for label in labels]
+    known = [""] * len(smiles) if labels is None else [f"label {_short(label)}" for label in labels]
     captions = [", ".join(part for part in parts if part) for parts in zip(shares, known, strict=True)]
     drawn = [*([(query, caption)] if query is not None else []), *zip(smiles, captions, strict=True)]
     rows, wide = -(-len(drawn) // columns), min(columns, len(drawn))
@@ -71,6 +71,14 @@ def molecules(
             spine.set_linewidth(2 if framed else 0.5)
         axis.set_xlabel(below, fontsize=style.SMALL, labelpad=2)
     return figure
+
+
+def _short(label: Any) -> str:
+    """A label as it fits below a drawing: 1 for 1.0, "unknown" for NaN."""
+    if isinstance(label, float | np.floating):
+        return "unknown" if np.isnan(label) else f"{label:g}"
+    text = str(label)
+    return text if len(text) <= 20 else f"{text[:19]}…"
 
 
 def _percent(share: float) -> str:

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from hopfield.datasets import descriptors, fingerprints
+from hopfield.datasets import canonical_smiles, descriptors, fingerprints
 from hopfield.datasets.molecules import KINDS, descriptor_names, parsed
-from hopfield.datasets.molecules.features import canonical
 from hopfield.errors import HopfieldError
 
 pytest.importorskip("rdkit", reason='needs RDKit: pip install "hopfield[chem]"')
@@ -56,17 +55,23 @@ def test_no_molecules():
     assert descriptors([]).shape == (0, 121)
 
 
+def test_copies_have_the_same_canonical_smiles_and_what_cannot_be_read_has_none():
+    assert canonical_smiles(["OCC", ETHANOL, "C(", ""]) == [ETHANOL, ETHANOL, None, None]
+    assert canonical_smiles([]) == []
+
+
 def test_what_rdkit_cannot_read():
-    assert canonical("C(") is None
-    assert canonical("") is None
-    assert canonical("OCC") == canonical(ETHANOL) == ETHANOL
     for function in (fingerprints, descriptors):
-        with pytest.raises(HopfieldError, match=r"cannot read the molecule 'C\('"):
+        with pytest.raises(HopfieldError, match=r"the molecule 'C\(' \(number 1, from 0\): it is no SMILES"):
             function(["CC", "C("])
+        with pytest.raises(HopfieldError, match=r"number 0, from 0\), nor 2 others: Explicit valence for atom # 1"):
+            function(["CN(C)(C)C", "C(", ""])
         with pytest.raises(HopfieldError, match=r"got one string; use \['CC'\]"):
             function("CC")
         with pytest.raises(HopfieldError, match="must be a SMILES string, got int"):
             function([1])
+    with pytest.raises(HopfieldError, match=r"'C+\.\.\.' \(number 0"):
+        fingerprints(["C" * 1000 + "("])
     with pytest.raises(HopfieldError, match="kind must be one of morgan, functional"):
         fingerprints(["CC"], kind="maccs")
     assert parsed("CC").GetNumAtoms() == 2

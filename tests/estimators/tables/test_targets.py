@@ -104,3 +104,13 @@ def test_numbers_that_are_all_the_same():
     targets = Numbers.of(np.full(3, 7.0))
     assert not targets.values(np.full(2, 7.0)).any()
     np.testing.assert_array_equal(targets.answers(torch.zeros(2, 1)), [7.0, 7.0])
+
+
+def test_labels_of_which_nothing_is_known_have_gradients_of_zero():
+    targets = Labels(2)
+    votes = torch.tensor([[0.0, 0.2, 0.0, 0.5]], requires_grad=True)  # of the first label nothing is known
+    loss = targets.losses(votes, torch.tensor([[1.0, 1.0, 1.0, 1.0]])).sum()
+    loss.backward()
+    assert votes.grad[0, [0, 2]].tolist() == [0, 0]
+    assert votes.grad[0, 1] < 0
+    assert loss.isfinite()

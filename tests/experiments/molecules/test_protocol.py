@@ -21,9 +21,9 @@ def dataset(labels=RINGS[:, None], smiles=tuple(MOLECULES)):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    quick = protocol.molecule_classifier
+    quick = protocol.default_lookup
     small = {"n_estimators": 2, "iterations": 10}
-    monkeypatch.setattr(protocol, "molecule_classifier", lambda count, **own: quick(count, **own | small))
+    monkeypatch.setattr(protocol, "default_lookup", lambda count: quick(count).set_params(**small))
     for name, rival in RIVALS.items():
         monkeypatch.setitem(RIVALS, name, Rival(rival.scores, {k: v[:2] for k, v in rival.grid.items()}, rival.alone))
 
@@ -66,10 +66,8 @@ def test_what_is_done_is_not_done_again(folder, tmp_path, monkeypatch):
 def test_other_seeds_and_settings_are_done_anew(folder, tmp_path, monkeypatch):
     before = outcomes(folder, tmp_path)
     assert {o.seed for o in outcomes(folder, tmp_path, seed=1)} == {1}
-    quick = protocol.molecule_classifier
-    monkeypatch.setattr(
-        protocol, "molecule_classifier", lambda count, **own: quick(count, **own).set_params(lookup__width=4)
-    )
+    quick = protocol.default_lookup
+    monkeypatch.setattr(protocol, "default_lookup", lambda count: quick(count).set_params(width=4))
     after = outcomes(folder, tmp_path)
     assert {o.settings for o in before if o.method == OURS}.isdisjoint({o.settings for o in after if o.method == OURS})
     assert [o for o in before if o.method == "SVM"] == [o for o in after if o.method == "SVM"]

@@ -14,15 +14,24 @@ from hopfield.errors import HopfieldError
 KINDS = ("morgan", "functional", "pairs", "torsions")
 
 
-def canonical(smiles: str) -> str | None:
-    """The canonical SMILES of a molecule; None if RDKit cannot read it, or there is no atom in it."""
-    molecule = _parsed(smiles)
-    if molecule is None or not molecule.GetNumAtoms():
-        return None
+def canonical_smiles(smiles: Sequence[str]) -> list[str | None]:
+    """The canonical SMILES of molecules: the same for the same molecule, however it was written.
+
+    None for what RDKit cannot read, and for what has no atoms: so they can be left out, and copies found.
+
+    Args:
+        smiles: the molecules.
+
+    Raises:
+        HopfieldError: what is no list of strings, RDKit not installed.
+    """
+    _refuse_one(smiles)
+    from_rdkit = [_parsed(text) for text in smiles]
     from rdkit.Chem import MolToSmiles
 
-    text: str = MolToSmiles(molecule)
-    return text
+    return [
+        MolToSmiles(molecule) if molecule is not None and molecule.GetNumAtoms() else None for molecule in from_rdkit
+    ]
 
 
 def fingerprints(smiles: Sequence[str], *, kind: str = "morgan", radius: int = 2, size: int = 2048) -> np.ndarray:
@@ -102,16 +111,48 @@ def parsed(smiles: str) -> Any:
     Raises:
         HopfieldError: RDKit cannot read it, or is not installed.
     """
-    molecule = _parsed(smiles)
-    if molecule is None:
-        raise HopfieldError(f"RDKit cannot read the molecule {smiles!r}; leave it out")
-    return molecule
+    return _all_parsed([smiles])[0]
 
 
 def _all_parsed(smiles: Sequence[str]) -> list[Any]:
+    """Molecules of RDKit, each with atoms.
+
+    Raises:
+        HopfieldError: some that RDKit cannot read; which, how many, and why the first.
+    """
+    _refuse_one(smiles)
+    molecules = [_parsed(text) for text in smiles]
+    wrong = [i for i, molecule in enumerate(molecules) if molecule is None or not molecule.GetNumAtoms()]
+    if wrong:
+        first, rest = wrong[0], len(wrong) - 1
+        also = f", nor {rest} other{'s' * (rest > 1)}" if rest else ""
+        raise HopfieldError(
+            f"RDKit cannot read the molecule {_short(smiles[first])} (number {first}, from 0){also}: "
+            f"{_reason(smiles[first])}; hopfield.datasets.canonical_smiles gives None for such molecules"
+        )
+    return molecules
+
+
+def _refuse_one(smiles: Any) -> None:
     if isinstance(smiles, str):
-        raise HopfieldError(f"molecules must be a list of SMILES, got one string; use [{smiles!r}]")
-    return [parsed(text) for text in smiles]
+        raise HopfieldError(f"molecules must be a list of SMILES, got one string; use [{_short(smiles)}]")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+
+
+def _reason(smiles: str) -> str:
+    """Why RDKit cannot read a molecule."""
+    if not smiles.strip():
+        return "it is empty"
+    from rdkit.Chem import DetectChemistryProblems, MolFromSmiles
+    from rdkit.rdBase import BlockLogs
+
+    with BlockLogs():
+        raw = MolFromSmiles(smiles, sanitize=False)
+        problems = [] if raw is None else DetectChemistryProblems(raw)
+    return problems[0].Message() if problems else "it is no SMILES"
 
 
 def _parsed(smiles: Any) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hopfield.datasets.folder import find
-from hopfield.datasets.molecules.features import canonical
+from hopfield.datasets.molecules.features import canonical_smiles
 from hopfield.datasets.molecules.known import KNOWN
 from hopfield.errors import HopfieldError
 
@@ -68,19 +68,20 @@ def load_molecules(name: str, *, data_dir: str | Path | None = None, download: b
         HopfieldError: an unknown name, a file that is missing, damaged or of another form, a download that failed,
             RDKit not installed.
     """
-    if not isinstance(name, str) or name not in KNOWN:
+    key = name.casefold() if isinstance(name, str) else ""
+    if key not in KNOWN:
         raise HopfieldError(f"there is no set of molecules {name!r}; choose one of {', '.join(KNOWN)}")
-    known = KNOWN[name]
+    known = KNOWN[key]
     path = find(f"molecules/{known.file}", url=known.url, sha256=known.sha256, data_dir=data_dir, download=download)
     texts, labels, tasks = _table(path, known.targets)
-    readable = [canonical(text) for text in texts]
+    readable = canonical_smiles(texts)
     unreadable = tuple(i for i, smiles in enumerate(readable) if smiles is None)
     smiles, merged, contradictions = _merged(readable, labels)
     repeated = len(texts) - len(unreadable) - len(smiles)
     kept = ~np.isnan(merged).all(1)
     smiles = [text for text, keep in zip(smiles, kept, strict=True) if keep]
     source = f"{known.about}; read from {path}"
-    return MoleculeDataset(name, tuple(smiles), merged[kept], tasks, unreadable, repeated, contradictions, source)
+    return MoleculeDataset(key, tuple(smiles), merged[kept], tasks, unreadable, repeated, contradictions, source)
 
 
 def _table(path: Path, targets: Sequence[str] | None) -> tuple[list[str], np.ndarray, tuple[str, ...]]:

@@ -15,8 +15,13 @@ from hopfield.errors import HopfieldError
 from hopfield.estimators.tables.reading import LARGEST, is_missing
 
 
-def check_labels(y: Any, count: int) -> tuple[np.ndarray, bool]:
+def check_labels(y: Any, count: int, *, added: bool = False) -> tuple[np.ndarray, bool]:
     """Labels of rows, (n,), or several at once, (n, T), with NaN for unknown ones; and whether it is these.
+
+    Args:
+        y: the labels.
+        count: number of rows.
+        added: whether other rows have labels already; then one of several may be unknown for all of these.
 
     Raises:
         HopfieldError: no labels, another number of them, missing ones, numbers that are no classes.
@@ -32,7 +37,7 @@ def check_labels(y: Any, count: int) -> tuple[np.ndarray, bool]:
                 "labels with several columns must be 0 and 1, or NaN where unknown: one column for each question; "
                 f"Unknown label type: got {labels.dtype} {labels.shape}"
             )
-        if np.isnan(numbers).all(0).any():
+        if not added and np.isnan(numbers).all(0).any():
             raise HopfieldError(f"label {np.isnan(numbers).all(0).argmax()} is unknown for all rows; leave it out")
         return numbers, True
     if labels.dtype.kind in "Of":

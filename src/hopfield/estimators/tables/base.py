@@ -100,8 +100,8 @@ class TableLookup(BaseEstimator):
     # ------------------------------------------------------------------------------------------------------- learning
 
     @abstractmethod
-    def _answers(self, y: Any, count: int) -> tuple[Targets, np.ndarray]:
-        """What is asked for, and the checked answers of the rows."""
+    def _answers(self, y: Any, count: int, *, added: bool = False) -> tuple[Targets, np.ndarray]:
+        """What is asked for, and the checked answers of the rows; of rows that are added to others or not."""
 
     def fit(self, X: Any, y: Any) -> Self:
         """Learn from rows and their answers, and keep them as the memory.
@@ -137,7 +137,7 @@ class TableLookup(BaseEstimator):
         if self._settings["memory"] != "training":
             raise HopfieldError('rows can be added to memory="training" only: prototypes are learnt')
         table = read_table(self, X, reset=False)
-        other, y = self._answers(y, len(table))
+        other, y = self._answers(y, len(table), added=True)
         targets, places = self._targets.merged(other)
         known = self._lookup.values
         own = known.new_zeros(*known.shape[:2], targets.size).index_copy(2, places.to(known.device), known)
@@ -320,6 +320,15 @@ class TableLookup(BaseEstimator):
             HopfieldError: not fitted, classes or categories that are neither numbers, bools nor strings, a separation
                 function without a name, the file cannot be written.
         """
+        tensors, description = self.contents()
+        self._file.write(path, tensors, description)
+
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What was learnt, as tensors and as JSON has it.
+
+        Raises:
+            HopfieldError: what a file cannot hold, see `save`.
+        """
         check_is_fitted(self, "_lookup")
         description = {
             "settings": plain_settings(self._settings),
@@ -333,7 +342,7 @@ class TableLookup(BaseEstimator):
             raise HopfieldError(f"cannot save this estimator: {error}; settings and classes must be plain") from error
         lookup = self._lookup
         tensors = {f"network.{name}": tensor for name, tensor in lookup.stack.state().items()}
-        self._file.write(path, tensors | {"patterns": lookup.patterns, "values": lookup.values}, description)
+        return tensors | {"patterns": lookup.patterns, "values": lookup.values}, description
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: str | torch.device | None = None) -> Self:
@@ -346,37 +355,44 @@ class TableLookup(BaseEstimator):
         Raises:
             HopfieldError: a missing, foreign, newer or damaged file.
         """
-
-        def make(tensors: dict[str, Tensor], description: dict[str, Any]) -> Any:
-            settings: dict[str, Any] = given_settings(description["settings"]) | {"device": device}
-            for name, value in settings.items():
-                settings[name] = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
-            model = cls(**settings)
-            check_settings(model)
-            model._settings = model.get_params(deep=False)
-            model._columns = Columns.described(description["columns"])
-            model._targets = targets_of(description["targets"])
-            model.n_features_in_ = len(model._columns.columns)
-            if description["features"]:
-                model.feature_names_in_ = np.array(description["features"], dtype=object)
-            origins, place = model._columns.origins, as_device(device)
-            patterns, values = tensors.pop("patterns").to(place), tensors.pop("values").to(place)
-            start = torch.zeros(patterns.shape[1], len(origins)) if model.memory == "prototypes" else None
-            with seeded(0, place):  # for what is overwritten at once
-                size, members = len(origins), range(model.n_estimators)
-                stack = Stack([model._network(m, origins, size, start).to(place) for m in members]).train(False)
-            found = {name: tensors.pop(f"network.{name}") for name in stack.state()}
-            if {name: t.shape for name, t in stack.state().items()} != {name: t.shape for name, t in found.items()}:
-                raise HopfieldError(f"{path} does not fit its own settings")
-            fits = patterns.shape == (stack.members, values.shape[1], model.width)
-            if not fits or values.shape[2] != model._targets.size or len(values) not in {1, stack.members}:
-                raise HopfieldError(f"{path} does not fit its own answers")
-            stack.load(found)
-            model._lookup = Lookup(stack, patterns, values, Rule(model.similarity, model.separation, model.steps))
-            return model
-
-        loaded: Self = cls._file.read(path, make)
+        loaded: Self = cls._file.read(path, lambda tensors, told: cls.of_contents(tensors, told, device=device))
         return loaded
+
+    @classmethod
+    def of_contents(
+        cls, tensors: dict[str, Tensor], description: dict[str, Any], *, device: str | torch.device | None
+    ) -> Self:
+        """What `contents` gave, out of which the tensors are taken.
+
+        Raises:
+            ValueError: tensors that do not fit the description.
+        """
+        settings: dict[str, Any] = given_settings(description["settings"]) | {"device": device}
+        for name, value in settings.items():
+            settings[name] = tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
+        model = cls(**settings)
+        check_settings(model)
+        model._settings = model.get_params(deep=False)
+        model._columns = Columns.described(description["columns"])
+        model._targets = targets_of(description["targets"])
+        model.n_features_in_ = len(model._columns.columns)
+        if description["features"]:
+            model.feature_names_in_ = np.array(description["features"], dtype=object)
+        origins, place = model._columns.origins, as_device(device)
+        patterns, values = tensors.pop("patterns").to(place), tensors.pop("values").to(place)
+        start = torch.zeros(patterns.shape[1], len(origins)) if model.memory == "prototypes" else None
+        with seeded(0, place):  # for what is overwritten at once
+            size, members = len(origins), range(model.n_estimators)
+            stack = Stack([model._network(m, origins, size, start).to(place) for m in members]).train(False)
+        found = {name: tensors.pop(f"network.{name}") for name in stack.state()}
+        if {name: t.shape for name, t in stack.state().items()} != {name: t.shape for name, t in found.items()}:
+            raise ValueError("its networks do not fit their settings")
+        fits = patterns.shape == (stack.members, values.shape[1], model.width)
+        if not fits or values.shape[2] != model._targets.size or len(values) not in {1, stack.members}:
+            raise ValueError("its patterns do not fit their answers")
+        stack.load(found)
+        model._lookup = Lookup(stack, patterns, values, Rule(model.similarity, model.separation, model.steps))
+        return model
 
 
 def _folds(test: Any, count: int) -> np.ndarray:

@@ -77,8 +77,8 @@ class HopfieldClassifier(ClassifierMixin, TableLookup):
 
     _file = Kind("hopfield.HopfieldClassifier", 1, "classifier", "HopfieldClassifier.save")
 
-    def _answers(self, y: Any, count: int) -> tuple[Targets, np.ndarray]:
-        labels, several = check_labels(y, count)
+    def _answers(self, y: Any, count: int, *, added: bool = False) -> tuple[Targets, np.ndarray]:
+        labels, several = check_labels(y, count, added=added)
         return (Labels(labels.shape[1]) if several else Classes(np.unique(labels))), labels
 
     @property
@@ -157,7 +157,7 @@ class HopfieldRegressor(RegressorMixin, TableLookup):
 
     _file = Kind("hopfield.HopfieldRegressor", 1, "regressor", "HopfieldRegressor.save")
 
-    def _answers(self, y: Any, count: int) -> tuple[Targets, np.ndarray]:
+    def _answers(self, y: Any, count: int, *, added: bool = False) -> tuple[Targets, np.ndarray]:  # noqa: ARG002
         numbers = check_numbers(y, count)
         return Numbers.of(numbers), numbers
 

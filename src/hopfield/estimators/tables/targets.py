@@ -18,6 +18,8 @@ from hopfield.errors import HopfieldError
 
 # share of a vote that is spread evenly, so that no row costs an infinite loss
 _FLOOR = 1e-3
+# weight of rows below which nothing is known of a label
+_NONE = 1e-30
 # standard deviations beyond which single precision would lose the other numbers
 _FAR = 1e6
 
@@ -164,8 +166,9 @@ class Labels(Targets):
     def _share(votes: Tensor) -> Tensor:
         """The share of positive rows among those where a label is known; a half where there is none."""
         positive, known = votes.chunk(2, -1)
-        tiny = torch.finfo(votes.dtype).tiny
-        return torch.where(known > 0, positive / known.clamp_min(tiny), 0.5).clamp(0, 1)
+        there = known > _NONE
+        # divided by 1 where there is none: a gradient through 0 / 0 would be NaN, though nothing uses it
+        return torch.where(there, positive / torch.where(there, known, 1), 0.5).clamp(0, 1)
 
     def answers(self, votes: Tensor) -> np.ndarray:
         """The probability that a label is 1, (n, T)."""

@@ -14,7 +14,8 @@ from sklearn.model_selection import train_test_split
 
 from hopfield.datasets.molecules import MoleculeDataset, load_molecules
 from hopfield.errors import HopfieldError
-from hopfield.estimators.molecules import molecule_classifier
+from hopfield.estimators.molecules import HopfieldMoleculeClassifier, MoleculeFeatures
+from hopfield.estimators.molecules.classifier import default_lookup
 from hopfield.experiments.molecules.rivals import RIVALS, Inputs, tuned
 from hopfield.experiments.molecules.scores import auc
 from hopfield.experiments.record import digest, recorded, run_tasks
@@ -107,8 +108,7 @@ def run(
 def settings_of(data: MoleculeDataset, method: str) -> str:
     """The digest of everything that shapes the outcomes of a method, but for the seed."""
     if method == OURS:
-        model = molecule_classifier(len(data.smiles))
-        own: Any = [part.get_params() for part in model.named_steps.values()]
+        own: Any = [part.get_params() for part in (MoleculeFeatures(), default_lookup(len(data.smiles)))]
     else:
         own = [RIVALS[method].cells(len(data.smiles)), RIVALS[method].scores.__name__]
     return digest({"own": own, "data": [data.smiles, np.nan_to_num(data.labels, nan=-1).tolist()]})
@@ -161,7 +161,7 @@ def predictions(
     learnt = np.concatenate([train, validation])
     single = len(data.tasks) == 1
     labels = data.labels[learnt, 0].astype(int) if single else data.labels[learnt]
-    model = molecule_classifier(len(data.smiles), random_state=seed)
+    model = HopfieldMoleculeClassifier(lookup=default_lookup(len(data.smiles)), random_state=seed)
     found: np.ndarray = model.fit([data.smiles[i] for i in learnt], labels).predict_proba(
         [data.smiles[i] for i in test]
     )

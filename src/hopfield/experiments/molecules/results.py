@@ -9,12 +9,14 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hopfield.estimators.molecules import molecule_classifier
+from hopfield.estimators.molecules import MoleculeFeatures
+from hopfield.estimators.molecules.classifier import MANY, default_lookup
 from hopfield.experiments.molecules.protocol import METHODS, OURS, SETS, SPLITS, Outcome
-from hopfield.experiments.molecules.rivals import MANY, RIVALS, SIZE, WIDE
+from hopfield.experiments.molecules.rivals import RIVALS, SIZE, WIDE
 from hopfield.experiments.origin import machine, versions
 
 #: Ramsauer et al. 2021, table A.5: mean and standard deviation, by method and set.
@@ -93,12 +95,12 @@ def _page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
     versions_ = ", ".join(f"{name} {version}" for name, version in versions().items())
     computer = machine(1)
     seconds = sum(outcome.seconds for outcome in outcomes)
+    several = " For SIDER the mean over its 27 side effects." if any(o.data == "sider" for o in outcomes) else ""
     about = (
         "Area under the ROC curve on test molecules: mean ± standard deviation over "
-        f"{SPLITS} random splits; for SIDER the mean over its 27 side effects. Bold: the best of this run, and the "
-        "best that the paper prints (table A.5: nine methods, eight of them over 50 splits by Jiang et al. 2020; its "
-        "columns of DNN and GAT have two equal cells). Every split, with what was chosen for it: `auc.csv`. Numbers: "
-        "`summary.json`."
+        f"{SPLITS} random splits.{several} Bold: the best of this run, and the best that the paper prints (table A.5: "
+        "nine methods, eight of them over 50 splits by Jiang et al. 2020; its rows of DNN and GAT have two equal "
+        "cells). Every split, with what was chosen for it: `auc.csv`. Numbers: `summary.json`."
     )
     made = (
         f"{versions_}; {computer['processor']}, {computer['cores']} cores; seed {outcomes[0].seed}; "
@@ -119,31 +121,34 @@ def _page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
 
 def _protocol(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """The sets, and how the methods were trained and chosen."""
-    for name in SETS:
+    sets = [name for name in SETS if any(outcome.data == name for outcome in outcomes)]
+    for name in sets:
         own = [outcome for outcome in outcomes if outcome.data == name]
-        if own:
-            yield f"{name.upper()}: {own[0].molecules} molecules; left out or merged: {own[0].notes}."
+        yield f"{name.upper()}: {own[0].molecules} molecules; left out or merged: {own[0].notes}."
+    stratified = "" if sets == ["sider"] else ", with the same share of positives in all parts"
+    unstratified = ", but for SIDER, which has 27 labels" if len(sets) > 1 and "sider" in sets else ""
     yield (
         "Every molecule is in a set once, so no split has a copy of it on both sides; in the printed figures it may. "
-        "Splits are 8:1:1, with the same share of positives in all parts, but for SIDER, which has 27 labels. Test "
-        "molecules decide nothing."
+        f"Splits are 8:1:1{stratified}{unstratified}. Test molecules decide nothing."
     )
     methods = {outcome.method for outcome in outcomes}
+    sizes = {outcome.molecules >= MANY for outcome in outcomes}
     if OURS in methods:
-        for count, which in ((0, f"fewer than {MANY:,}"), (MANY, f"{MANY:,} or more")):
-            parts = molecule_classifier(count).named_steps.values()
-            settings = {name: value for part in parts for name, value in part.get_params().items()}
-            left_out = {"verbose", "device", "random_state", "categorical_features", "memory", "prototypes"}
-            listed = ", ".join(f"{name} {value}" for name, value in settings.items() if name not in left_out)
-            yield f"`{OURS}`, `molecule_classifier` for {which} molecules, without a choice for each set: {listed}."
+        columns = _settings(MoleculeFeatures())
+        for many in sorted(sizes):
+            which = f"{MANY:,} molecules or more" if many else f"fewer than {MANY:,} molecules"
+            lookup = _settings(default_lookup(MANY if many else 0))
+            yield f"`{OURS}` is `HopfieldMoleculeClassifier()`, the same for all sets of {which}: {columns}; {lookup}."
         yield (
-            "These were settled on the validation molecules of five such splits, of which some are test molecules of "
-            "another split, as it is with any choice that is made once for several splits."
+            "These settings were settled on the validation molecules of five such splits, of which some are test "
+            "molecules of another split, as it is with any choice that is made once for several splits. It learns from "
+            "training and validation molecules."
         )
     if methods - {OURS}:
+        alone = f" For {MANY:,} molecules or more there is one cell." if True in sizes else ""
         yield (
             "Rivals are trained for every cell of their grid; the cell of the best score on validation molecules is "
-            f"trained again with these. For {MANY:,} molecules or more there is one cell."
+            f"trained again with these.{alone}"
         )
     about = {
         "SVM": f"Tanimoto similarities of counts ({WIDE:,} columns), of Morgan fingerprints or the mean of all kinds; "
@@ -153,12 +158,18 @@ def _protocol(outcomes: Sequence[Outcome]) -> Iterator[str]:
     }
     for name, rival in RIVALS.items():
         if name in methods:
-            grid = "; ".join(f"{key} {', '.join(map(str, values))}" for key, values in rival.grid.items())
-            alone = ", ".join(f"{key} {value}" for key, value in rival.alone.items())
-            yield f"{name}: {about[name]}. {grid}; for many molecules {alone}."
+            grid = "; ".join(f"{key} = {' or '.join(map(str, values))}" for key, values in rival.grid.items())
+            alone = ", ".join(f"{key} = {value}" for key, value in rival.alone.items())
+            parts = [grid] * (False in sizes) + [f"for many molecules {alone}"] * (True in sizes)
             counts = Counter(o.chosen for o in outcomes if o.method == name)
             often = "; ".join(f"{choice} ({n} of {counts.total()})" for choice, n in counts.most_common(3))
-            yield f"Chosen most often, {name}: {often}."
+            yield f"{name}: {about[name]}. {'; '.join(parts)}. Chosen most often: {often}."
+
+
+def _settings(part: Any) -> str:
+    """What shapes the numbers of an estimator."""
+    left_out = {"verbose", "device", "random_state", "categorical_features", "memory", "prototypes"}
+    return ", ".join(f"{name} {value}" for name, value in part.get_params().items() if name not in left_out)
 
 
 def _filled(text: str, first: str = "") -> str:

@@ -15,11 +15,11 @@ from sklearn.svm import SVC, LinearSVC
 from hopfield.datasets.molecules import KINDS, descriptors, fingerprints
 from hopfield.errors import HopfieldError
 from hopfield.estimators.molecules import MoleculeFeatures, tanimoto
+from hopfield.estimators.molecules.classifier import MANY
 from hopfield.experiments.molecules.scores import auc
 
-# from so many molecules on, grids have one cell and forests fewer trees, and the support vector machine is linear in
-# components of its kernel, for its time grows with the square of their number or faster
-MANY = 10_000
+# From MANY molecules on grids have one cell and forests fewer trees, and the support vector machine is linear in
+# components of its kernel, for its time grows with the square of their number or faster.
 # counted for trees; for similarities
 SIZE, WIDE = 1024, 4096
 
@@ -41,7 +41,7 @@ class Inputs:
     @classmethod
     def of(cls, smiles: Sequence[str]) -> Inputs:
         """Of molecules."""
-        pieces = [smiles[start : start + MANY // 10] for start in range(0, len(smiles), MANY // 10)]
+        pieces = [smiles[start : start + 1000] for start in range(0, len(smiles), 1000)]
         counts = {
             kind: sparse.vstack([sparse.csr_matrix(fingerprints(some, kind=kind, size=WIDE)) for some in pieces])
             for kind in KINDS

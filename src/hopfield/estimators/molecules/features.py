@@ -1,58 +1,29 @@
-"""Molecules for the estimators of tables: columns in which distances are Tanimoto distances. Needs RDKit and SciPy."""
+"""Columns for molecules, in which distances are Tanimoto distances."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from os import PathLike
 from typing import Any, Self
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from hopfield.datasets.molecules import KINDS, descriptor_names, descriptors, fingerprints
 from hopfield.errors import HopfieldError
+from hopfield.estimators.molecules.similarity import MOST, tanimoto
 from hopfield.estimators.settings import check_integers, is_number
-from hopfield.estimators.tables import HopfieldClassifier
-from hopfield.files import Kind
 
-# counts above this one count as it: the sums over counts end there
-_MOST = 8
 # molecules whose fingerprints are in memory at once
 _ROWS = 1024
 # eigenvalues below this share of the largest are rounding
 _TINY = 1e-5
 # standard deviations beyond which a descriptor counts as that many
 _LIMIT = 3.0
-# from so many molecules a larger network has enough to learn from
-_MANY = 10_000
-
-
-def tanimoto(first: Any, second: Any) -> np.ndarray:
-    """The Tanimoto similarity of molecules, Σ min(a, b) / Σ max(a, b) over counts: float32 (n, m), 1 for equal counts.
-
-    Counts above 8 count as 8. Of two molecules without counts it is 0.
-
-    Args:
-        first: counts (n, size), dense or sparse, see `hopfield.datasets.fingerprints`.
-        second: counts (m, size).
-    """
-    one, other = (sparse.csr_matrix(counts) for counts in (first, second))
-    common, totals = np.zeros((one.shape[0], other.shape[0]), np.float32), np.float32(0)
-    for least in range(1, _MOST + 1):  # min(a, b) is the number of levels that both reach
-        here, there = ((counts >= least).astype(np.float32) for counts in (one, other))
-        if not here.nnz + there.nnz:
-            break
-        common += (here @ there.T).toarray()
-        totals = totals + np.asarray(here.sum(1)) + np.asarray(there.sum(1)).T
-    union = totals - common
-    similar: np.ndarray = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
-    return similar
 
 
 class MoleculeFeatures(TransformerMixin, BaseEstimator):
@@ -64,8 +35,8 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
     molecules, a random subset stands for all (Williams and Seeger 2001, "Using the Nyström method to speed up kernel
     machines"). Descriptors are sign(x) ln(1 + |x|), standardised, and clipped at ±3.
 
-    Both belong before an estimator that keeps the columns in proportion: `HopfieldClassifier(scale="table")`, a support
-    vector machine. `molecule_classifier` puts them together.
+    Both belong before an estimator that keeps the columns in proportion: a `HopfieldClassifier` or `HopfieldRegressor`
+    with scale="table", a support vector machine. `HopfieldMoleculeClassifier` has them inside.
 
     Args:
         kinds: of fingerprints, see `hopfield.datasets.fingerprints`.
@@ -80,12 +51,10 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
         n_features_in_: 1, the column of SMILES.
 
     Example:
-        >>> from hopfield.estimators import HopfieldClassifier, MoleculeFeatures
-        >>> features = MoleculeFeatures().fit(smiles)
-        >>> model = HopfieldClassifier(scale="table").fit(features.transform(smiles), labels)
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from hopfield.estimators import HopfieldRegressor, MoleculeFeatures
+        >>> model = make_pipeline(MoleculeFeatures(), HopfieldRegressor(scale="table")).fit(smiles, numbers)
     """
-
-    _file = Kind("hopfield.MoleculeFeatures", 1, "molecule features", "MoleculeFeatures.save")
 
     def __init__(
         self,
@@ -126,7 +95,7 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
 
     def _fitted(self, X: Any) -> np.ndarray:
         self._check()
-        smiles = _smiles(X)
+        smiles = check_smiles(X)
         counts = [sparse.vstack(list(self._counts(smiles, kind))) for kind in self.kinds]
         drawn = np.arange(len(smiles))
         if len(smiles) > self.landmarks:
@@ -164,7 +133,7 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
             HopfieldError: molecules that RDKit cannot read.
         """
         check_is_fitted(self, "landmarks_")
-        smiles = _smiles(X)
+        smiles = check_smiles(X)
         parts = []
         for start in range(0, len(smiles), _ROWS):
             some = smiles[start : start + _ROWS]
@@ -191,7 +160,7 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
         """Counts of some molecules at a time, (rows, size)."""
         for start in range(0, len(smiles), _ROWS):
             rows = fingerprints(smiles[start : start + _ROWS], kind=kind, size=self.size)
-            yield sparse.csr_matrix(rows.clip(max=_MOST).astype(np.uint8))
+            yield sparse.csr_matrix(rows.clip(max=MOST).astype(np.uint8))
 
     def _similar(self, counts: Sequence[sparse.csr_matrix]) -> np.ndarray:
         """Mean similarities to the landmarks, (n, landmarks), of counts of each kind."""
@@ -208,74 +177,37 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
         single: np.ndarray = scaled.astype(np.float32)
         return single
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the fitted features to a safetensors file: settings, landmarks and numbers, no code.
-
-        Raises:
-            HopfieldError: not fitted, the file cannot be written.
-        """
-        check_is_fitted(self, "landmarks_")
-        settings = self.get_params() | {"kinds": list(self.kinds), "random_state": None}
+    def contents(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """What was learnt, as tensors and as JSON has it."""
         arrays = {"projection": self._projection, "mean": self._mean}
         if self.descriptors:
             arrays |= {"centre": self._centre, "spread": self._spread}
+        settings = self.get_params() | {"kinds": list(self.kinds), "random_state": None}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        self._file.write(path, tensors, {"settings": settings, "landmarks": self.landmarks_})
+        return tensors, {"settings": settings, "landmarks": self.landmarks_}
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
-        """Read what `save` wrote. Fingerprints are counted anew: use the version of RDKit that it was written with.
-
-        Raises:
-            HopfieldError: a missing, foreign, newer or damaged file.
-        """
-
-        def make(tensors: dict[str, torch.Tensor], description: dict[str, Any]) -> Any:
-            model = cls(**description["settings"] | {"kinds": tuple(description["settings"]["kinds"])})
-            model._check()
-            model.landmarks_, model.n_features_in_ = list(description["landmarks"]), 1
-            model._kept = [sparse.vstack(list(model._counts(model.landmarks_, kind))) for kind in model.kinds]
-            arrays = {name: tensors.pop(name).numpy() for name in tuple(tensors)}
-            model._projection, model._mean = arrays["projection"], arrays["mean"]
-            if model._projection.shape != (len(model.landmarks_), len(model._mean)):
-                raise HopfieldError(f"{path} does not fit its own landmarks")
-            if model.descriptors:
-                model._centre, model._spread = arrays["centre"], arrays["spread"]
-            return model
-
-        loaded: Self = cls._file.read(path, make)
-        return loaded
+    def of_contents(cls, tensors: dict[str, torch.Tensor], description: dict[str, Any]) -> Self:
+        """What `contents` gave, out of which the tensors are taken. Fingerprints of the landmarks are counted anew."""
+        settings = description["settings"]
+        model = cls(**settings | {"kinds": tuple(settings["kinds"])})
+        model._check()
+        model.landmarks_, model.n_features_in_ = list(description["landmarks"]), 1
+        model._kept = [sparse.vstack(list(model._counts(model.landmarks_, kind))) for kind in model.kinds]
+        model._projection, model._mean = (tensors.pop(name).numpy() for name in ("projection", "mean"))
+        if model._projection.shape != (len(model.landmarks_), len(model._mean)):
+            raise ValueError("its components do not fit its landmarks")
+        if model.descriptors:
+            model._centre, model._spread = (tensors.pop(name).numpy() for name in ("centre", "spread"))
+        return model
 
 
-def molecule_classifier(count: int, *, random_state: Any = None, **settings: Any) -> Pipeline:
-    """A classifier of molecules: `MoleculeFeatures`, then a `HopfieldClassifier` of its columns.
+def check_smiles(X: Any) -> list[str]:
+    """Molecules of a column: a list, an array, a data frame of one column.
 
-    Its parts have names, `features` and `lookup`. What is behind a prediction:
-    `model["lookup"].neighbors(model["features"].transform(smiles))`, and `hopfield.plot.molecules` draws it.
-
-    Args:
-        count: number of molecules to learn from: from 10,000 on, the networks are larger, fewer, and learn from larger
-            batches for longer.
-        random_state: seed of both parts.
-        settings: other settings of `HopfieldClassifier`.
-
-    Returns:
-        A pipeline of scikit-learn, not fitted: fit(smiles, labels), predict_proba(smiles).
-
-    Example:
-        >>> from hopfield.estimators import molecule_classifier
-        >>> model = molecule_classifier(len(smiles), random_state=0).fit(smiles, labels)
-        >>> model.predict_proba(["CCO"])
+    Raises:
+        HopfieldError: what is no such column, molecules that RDKit cannot read.
     """
-    few = {"hidden": 16, "learning_rate": 0.003, "column_dropout": 0.0}
-    many = {"hidden": 64, "iterations": 400, "batch_size": 4096, "n_estimators": 4, "noise": 0.1}
-    own = (many if count >= _MANY else few) | settings
-    lookup = HopfieldClassifier(**{"scale": "table", "random_state": random_state} | own)
-    return Pipeline([("features", MoleculeFeatures(random_state=random_state)), ("lookup", lookup)])
-
-
-def _smiles(X: Any) -> list[str]:
-    """Molecules of a column: a list, an array, a data frame of one column."""
     wanted = "molecules must be SMILES strings, (n,) or (n, 1)"
     if isinstance(X, str):
         raise HopfieldError(f"{wanted}; got one string: use [{X!r}]")
@@ -283,12 +215,14 @@ def _smiles(X: Any) -> list[str]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        raise HopfieldError(f"{wanted}; got shape {array.shape}")
+        raise HopfieldError(f"{wanted}; got shape {array.shape}, take the column of SMILES alone")
     if not len(array):
         raise HopfieldError(f"{wanted}; got none")
     strange = next((i for i, text in enumerate(array) if not isinstance(text, str)), None)
     if strange is not None:
-        raise HopfieldError(f"{wanted}; that of row {strange} is {array[strange]!r}")
+        hint = "; use rdkit.Chem.MolToSmiles" if hasattr(array[strange], "GetNumAtoms") else ""
+        what = type(array[strange]).__name__ if hint else repr(array[strange])
+        raise HopfieldError(f"{wanted}; that of row {strange} is {what}{hint}")
     return [str(text) for text in array]
 
 
