@@ -192,7 +192,10 @@ def test_molecules_are_drawn_with_weights_and_labels() -> None:
     assert boxes[0].y0 > boxes[2].y1
     assert boxes[0].x0 == pytest.approx(boxes[2].x0)
     assert boxes[0].x1 < boxes[1].x0
-    assert [axis.get_xlabel() for axis in plot.molecules(["C"], labels=["toxic"]).axes] == ["label toxic"]
+    labels = ["toxic", 1.0, np.nan, "$x_$", "a" * 30]
+    captions = [axis.get_xlabel() for axis in plot.molecules(["C"] * 5, labels=labels).axes]
+    assert captions == ["label toxic", "label 1", "label unknown", "label $x_$", f"label {'a' * 19}…"]
+    assert plot.png(plot.molecules(["C"], labels=["$x_$"]), dpi=40)  # no formula
 
 
 @pytest.mark.parametrize(
@@ -201,9 +204,15 @@ def test_molecules_are_drawn_with_weights_and_labels() -> None:
         (lambda: plot.molecules([]), "a list of at least one molecule"),
         (lambda: plot.molecules("CCO"), "a list of at least one molecule"),
         (lambda: plot.molecules(["C("]), "cannot read the molecule"),
-        (lambda: plot.molecules(["C", "CC"], weights=[1.0]), "weights must be one for each of the 2 molecules, got 1"),
+        (
+            lambda: plot.molecules(["C", "CC"], weights=[1.0]),
+            r"weights must be one for each of the 2 molecules",
+        ),
+        (lambda: plot.molecules(["C"], weights=["a"]), "weights must be numbers of at least 0, got 'a'"),
+        (lambda: plot.molecules(["C"], weights=[float("nan")]), "weights must be numbers of at least 0"),
+        (lambda: plot.molecules(["C"], columns=1.5), "columns must be an integer"),
         (lambda: plot.molecules(["C"], labels=[]), "labels must be one for each"),
-        (lambda: plot.molecules(["C"], columns=0), "columns must be at least 1"),
+        (lambda: plot.molecules(["C"], columns=0), "columns must be an integer of at least 1"),
     ],
 )
 def test_molecules_that_cannot_be_drawn(make: Callable[[], Any], text: str) -> None:

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import warnings
 
 import numpy as np
@@ -184,10 +185,59 @@ def test_foreign_and_damaged_files_are_refused(tmp_path):
     model.lookup_.save(tmp_path / "lookup.safetensors")
     with pytest.raises(HopfieldError, match="not a classifier of molecules written by"):
         HopfieldMoleculeClassifier.load(tmp_path / "lookup.safetensors")
-    model.features_.landmarks_ = model.features_.landmarks_[:-1]
+    space = model.features_._space
+    model.features_._space = dataclasses.replace(space, landmarks=space.landmarks[:-1])
     model.save(tmp_path / "model.safetensors")
     with pytest.raises(HopfieldError, match=r"damaged.*components do not fit its landmarks"):
         HopfieldMoleculeClassifier.load(tmp_path / "model.safetensors")
+    model.features_._space = dataclasses.replace(space, centre=space.centre[:5])
+    model.save(tmp_path / "model.safetensors")
+    with pytest.raises(HopfieldError, match=r"damaged.*not those of this version of RDKit"):
+        HopfieldMoleculeClassifier.load(tmp_path / "model.safetensors")
+
+
+def test_settings_of_numpy_are_as_good_and_a_file_may_hold_no_components(tmp_path):
+    features = MoleculeFeatures(kinds=["morgan"], components=np.int64(5), size=np.int32(256), descriptors=np.float32(0))
+    lookup = HopfieldClassifier(scale="table", n_estimators=1, iterations=1)
+    model = HopfieldMoleculeClassifier(features=features, lookup=lookup, random_state=0).fit(MOLECULES, ACID)
+    model.save(tmp_path / "model.safetensors")
+    assert (
+        HopfieldMoleculeClassifier.load(tmp_path / "model.safetensors").predict(ASKED) == model.predict(ASKED)
+    ).all()
+    alike = HopfieldMoleculeClassifier(features=MoleculeFeatures(**FEW), lookup=lookup, random_state=0)
+    alike.fit(["CCO"] * 5, [0, 1, 0, 1, 0]).save(tmp_path / "alike.safetensors")
+    loaded = HopfieldMoleculeClassifier.load(tmp_path / "alike.safetensors")
+    assert (loaded.predict_proba(["C"]) == alike.predict_proba(["C"])).all()
+
+
+@pytest.mark.parametrize("other", [{"kinds": ("pairs",)}, {"size": 16}, {"descriptors": 0.0}, {"components": 1}])
+def test_setting_parameters_changes_nothing_that_was_learnt(other):
+    features = MoleculeFeatures(**FEW).fit(MOLECULES)
+    before, names = features.transform(ASKED), features.get_feature_names_out()
+    features.set_params(**other)
+    assert (features.transform(ASKED) == before).all()
+    assert (features.get_feature_names_out() == names).all()
+
+
+@pytest.mark.parametrize("kinds", [("torsions",), ("torsions", "morgan")])
+def test_molecules_without_counts(kinds):
+    found = MoleculeFeatures(kinds=kinds, size=64, descriptors=0.0).fit_transform(["C", "CC", "O"])
+    assert found.shape == (3, 0 if kinds == ("torsions",) else 2)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "text"),
+    [
+        (["CC"], ["CC"], "first must be counts"),
+        ([[1, 2]], [1, 2], "second must be counts"),
+        ([[1, 2]], [[1, 2, 3]], "of one size, got 2 and 3"),
+        ([[1, -2]], [[1, 2]], "at least 0, got -2"),
+        ([[1, np.nan]], [[1, 2]], "at least 0, got nan"),
+    ],
+)
+def test_what_has_no_tanimoto_similarity(first, second, text):
+    with pytest.raises(HopfieldError, match=text):
+        tanimoto(first, second)
 
 
 def test_it_takes_part_in_searches():

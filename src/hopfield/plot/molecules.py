@@ -45,14 +45,14 @@ def molecules(
         HopfieldError: no molecules, some that RDKit cannot read, a weight or label missing, RDKit or matplotlib not
             installed.
     """
-    if isinstance(smiles, str) or not len(smiles):
+    if isinstance(smiles, str) or not hasattr(smiles, "__len__") or not len(smiles):
         raise HopfieldError(f"smiles must be a list of at least one molecule, got {smiles!r}")
     for name, given in (("weights", weights), ("labels", labels)):
-        if given is not None and len(given) != len(smiles):
-            raise HopfieldError(f"{name} must be one for each of the {len(smiles)} molecules, got {len(given)}")
-    if isinstance(columns, bool) or columns < 1:
-        raise HopfieldError(f"columns must be at least 1, got {columns!r}")
-    shares = [""] * len(smiles) if weights is None else [_percent(float(weight)) for weight in weights]
+        if given is not None and np.shape(given) != (len(smiles),):
+            raise HopfieldError(f"{name} must be one for each of the {len(smiles)} molecules, got {np.shape(given)}")
+    if isinstance(columns, bool) or not isinstance(columns, int) or columns < 1:
+        raise HopfieldError(f"columns must be an integer of at least 1, got {columns!r}")
+    shares = [""] * len(smiles) if weights is None else [_percent(weight) for weight in weights]
     known = [""] * len(smiles) if labels is None else [f"label {_short(label)}" for label in labels]
     captions = [", ".join(part for part in parts if part) for parts in zip(shares, known, strict=True)]
     drawn = [*([(query, caption)] if query is not None else []), *zip(smiles, captions, strict=True)]
@@ -69,7 +69,7 @@ def molecules(
         for spine in axis.spines.values():
             spine.set_color(style.VERMILION if framed else "#bbbbbb")
             spine.set_linewidth(2 if framed else 0.5)
-        axis.set_xlabel(below, fontsize=style.SMALL, labelpad=2)
+        axis.set_xlabel(below, fontsize=style.SMALL, labelpad=2, parse_math=False)
     return figure
 
 
@@ -81,7 +81,9 @@ def _short(label: Any) -> str:
     return text if len(text) <= 20 else f"{text[:19]}…"
 
 
-def _percent(share: float) -> str:
+def _percent(share: Any) -> str:
+    if not isinstance(share, int | float | np.number) or not share >= 0:
+        raise HopfieldError(f"weights must be numbers of at least 0, got {share!r}")
     return f"{100 * share:.1f} %" if share >= 0.0095 else f"{100 * share:.2g} %"
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hopfield.datasets import canonical_smiles, descriptors, fingerprints
-from hopfield.datasets.molecules import KINDS, descriptor_names, parsed
+from hopfield.datasets.molecules import KINDS, descriptor_names, features, parsed
 from hopfield.errors import HopfieldError
 
 pytest.importorskip("rdkit", reason='needs RDKit: pip install "hopfield[chem]"')
@@ -19,6 +19,11 @@ def test_fingerprints_count_neighbourhoods():
     assert found[4].max() == 6  # six carbons alike
     # two atoms with a neighbourhood of one bond each, and at radius 2 nothing new
     assert fingerprints(["CC"], radius=0)[0].sum() == 2
+
+
+def test_counts_end_at_the_largest_that_they_can_be(monkeypatch):
+    monkeypatch.setattr(features, "_LONGEST", 10**6)
+    assert fingerprints(["C" * 70_000], size=64).max() == 65_535
 
 
 def test_pairs_and_torsions_are_counted():
@@ -70,6 +75,9 @@ def test_what_rdkit_cannot_read():
             function("CC")
         with pytest.raises(HopfieldError, match="must be a SMILES string, got int"):
             function([1])
+    assert canonical_smiles(["C(" * 30_000 + "C" + ")" * 30_000]) == [None]
+    with pytest.raises(HopfieldError, match="more than 4,000 letters"):
+        descriptors(["C" * 5000])
     with pytest.raises(HopfieldError, match=r"'C+\.\.\.' \(number 0"):
         fingerprints(["C" * 1000 + "("])
     with pytest.raises(HopfieldError, match="kind must be one of morgan, functional"):

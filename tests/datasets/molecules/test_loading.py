@@ -41,6 +41,12 @@ def test_molecules_once_without_what_is_unreadable_or_contradicts_itself(tmp_pat
     assert "Martins" in data.source
 
 
+def test_names_in_capitals_and_a_mark_of_byte_order_are_taken(tmp_path):
+    (tmp_path / "molecules").mkdir()
+    (tmp_path / "molecules" / "BBBP.csv").write_text("\ufeffsmiles,p_np\nCCO,1\n")
+    assert load_molecules("BBBP", data_dir=tmp_path).smiles == ("CCO",)
+
+
 def test_several_tasks_some_labels_unknown(tmp_path):
     write(tmp_path, "sider.csv", SIDER)
     data = load_molecules("sider", data_dir=tmp_path)
@@ -52,11 +58,17 @@ def test_several_tasks_some_labels_unknown(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BBBP.replace("p_np", "target"), "must have a column smiles and the columns p_np; it has num, name, target"),
+        (
+            BBBP.replace("p_np", "target"),
+            "must have a column smiles and the columns p_np, each once; it has num, name, t",
+        ),
         (BBBP.replace("smiles", "structure"), "must have a column smiles"),
         (BBBP.replace("ethanol,1", "ethanol,2"), "row 0 of .* has '2'"),
         (BBBP.replace("ethanol,1", "ethanol,yes"), "row 0 of .* has 'yes'"),
         (BBBP + "8,cut", "row 7 of .* is cut off"),
+        (BBBP + "8,cut,1", "row 7 of .* is cut off"),
+        (BBBP + "8,long,1,C,C", "row 7 of .* is cut off or too long"),
+        (BBBP.replace("name", "p_np"), "each once"),
         ("", "it has none"),
     ],
 )

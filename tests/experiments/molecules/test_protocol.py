@@ -113,6 +113,21 @@ def test_scores_are_those_of_the_predictions():
     assert outcome == wanted
 
 
+def test_small_sets_are_refused(tmp_path):
+    for rows in (["CCO,1"], [f"{'C' * (i + 1)},{int(i == 3)}" for i in range(50)], []):
+        (tmp_path / "bace.csv").write_text("\n".join(["smiles,Class", *rows]) + "\n")
+        with pytest.raises(HopfieldError, match=r"too small for splits of 8:1:1: there must be 30 mol"):
+            outcomes(tmp_path, tmp_path)
+
+
+def test_methods_that_are_named_twice_and_splits_that_do_not_exist_are_not_run(folder, tmp_path):
+    assert len(outcomes(folder, tmp_path, methods=["SVM", "SVM"])) == 5
+    record = tmp_path / "o.jsonl"
+    strange = record.read_text().splitlines()[0].replace('"split": ', '"split": 9')
+    record.write_text(f"{record.read_text()}{strange}\n")
+    assert len(outcomes(folder, tmp_path, methods=["SVM"])) == 5
+
+
 def test_unknown_sets_and_methods_are_refused(folder, tmp_path):
     with pytest.raises(HopfieldError, match="methods must be from Hopfield lookup, SVM"):
         outcomes(folder, tmp_path, methods=["Guessing"])

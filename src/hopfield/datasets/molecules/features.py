@@ -14,10 +14,15 @@ from hopfield.errors import HopfieldError
 KINDS = ("morgan", "functional", "pairs", "torsions")
 
 
+# letters of a SMILES beyond which it is not read: RDKit's time grows with the third power, and it may crash
+_LONGEST = 4000
+
+
 def canonical_smiles(smiles: Sequence[str]) -> list[str | None]:
     """The canonical SMILES of molecules: the same for the same molecule, however it was written.
 
-    None for what RDKit cannot read, and for what has no atoms: so they can be left out, and copies found.
+    None for what RDKit cannot read, for what has no atoms, and for more than 4,000 letters: so they can be left out,
+    and copies found.
 
     Args:
         smiles: the molecules.
@@ -60,7 +65,8 @@ def fingerprints(smiles: Sequence[str], *, kind: str = "morgan", radius: int = 2
         generator = Generators.GetAtomPairGenerator(fpSize=size)
     else:
         generator = Generators.GetTopologicalTorsionGenerator(fpSize=size)
-    rows = [generator.GetCountFingerprintAsNumPy(molecule) for molecule in molecules]
+    counts = (generator.GetCountFingerprintAsNumPy(molecule) for molecule in molecules)
+    rows = [row.clip(max=np.iinfo(np.uint16).max).astype(np.uint16) for row in counts]
     return np.array(rows, np.uint16).reshape(len(rows), size)
 
 
@@ -146,6 +152,8 @@ def _reason(smiles: str) -> str:
     """Why RDKit cannot read a molecule."""
     if not smiles.strip():
         return "it is empty"
+    if len(smiles) > _LONGEST:
+        return f"it has more than {_LONGEST:,} letters"
     from rdkit.Chem import DetectChemistryProblems, MolFromSmiles
     from rdkit.rdBase import BlockLogs
 
@@ -164,5 +172,7 @@ def _parsed(smiles: Any) -> Any:
         raise HopfieldError('molecules need RDKit, which is not installed: pip install "hopfield[chem]"') from error
     if not isinstance(smiles, str):
         raise HopfieldError(f"a molecule must be a SMILES string, got {type(smiles).__name__}")
+    if len(smiles) > _LONGEST:
+        return None
     with BlockLogs():
         return MolFromSmiles(smiles)

@@ -87,26 +87,27 @@ def load_molecules(name: str, *, data_dir: str | Path | None = None, download: b
 def _table(path: Path, targets: Sequence[str] | None) -> tuple[list[str], np.ndarray, tuple[str, ...]]:
     """SMILES, labels (n, T) and the names of these."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             names = reader.fieldnames or []
             column = next((name for name in _SMILES if name in names), None)
             tasks = tuple(targets if targets is not None else (name for name in names if name != column))
-            if column is None or not tasks or set(tasks) - set(names):
+            if column is None or not tasks or set(tasks) - set(names) or len(set(names)) < len(names) or "" in names:
                 raise HopfieldError(
-                    f"{path} must have a column smiles and the columns {', '.join(tasks) or 'of labels'}; it has "
-                    f"{', '.join(names)[:200] or 'none'}"
+                    f"{path} must have a column smiles and the columns {', '.join(tasks) or 'of labels'}, each once; "
+                    f"it has {', '.join(names)[:200] or 'none'}"
                 )
             rows = list(reader)
+            for i, row in enumerate(rows):
+                if None in row or None in row.values():
+                    raise HopfieldError(f"row {i} of {path} is cut off or too long; fetch the file again")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise HopfieldError(f"cannot read {path}: {error}; fetch it again") from error
     labels = np.array([[_label(path, i, row[task]) for task in tasks] for i, row in enumerate(rows)])
-    return [row[column] or "" for row in rows], labels.reshape(len(rows), len(tasks)), tasks
+    return [row[column] for row in rows], labels.reshape(len(rows), len(tasks)), tasks
 
 
-def _label(path: Path, row: int, text: str | None) -> float:
-    if text is None:
-        raise HopfieldError(f"row {row} of {path} is cut off; fetch the file again")
+def _label(path: Path, row: int, text: str) -> float:
     if text.strip() == "":
         return math.nan
     try:

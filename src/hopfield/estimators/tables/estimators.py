@@ -42,8 +42,8 @@ class HopfieldClassifier(ClassifierMixin, TableLookup):
         steps: number of updates of the state; the last gives the answer.
         scale: "column": numbers of every column are divided by their own standard deviation, so that all count alike;
             "table": by that of the whole table, and few different ones are not told apart, so that distances between
-            rows stay in proportion, as they should for columns of one kind (pixels, principal components, the output
-            of a network).
+            rows stay in proportion but for the clipping, as they should for columns of one kind (pixels, principal
+            components, the output of a network).
         column_dropout: share of the columns that drop out in a step of learning. A pair: the shares of the networks
             are spread evenly from the first to the second; so the mean has cautious and bold ones.
         dropout: share of the hidden units that drop out; also a pair.
@@ -123,8 +123,8 @@ class HopfieldRegressor(RegressorMixin, TableLookup):
         steps: number of updates of the state; the last gives the answer.
         scale: "column": numbers of every column are divided by their own standard deviation, so that all count alike;
             "table": by that of the whole table, and few different ones are not told apart, so that distances between
-            rows stay in proportion, as they should for columns of one kind (pixels, principal components, the output
-            of a network).
+            rows stay in proportion but for the clipping, as they should for columns of one kind (pixels, principal
+            components, the output of a network).
         column_dropout: share of the columns that drop out in a step of learning. A pair: the shares of the networks
             are spread evenly from the first to the second; so the mean has cautious and bold ones.
         dropout: share of the hidden units that drop out; also a pair.

@@ -25,6 +25,8 @@ OURS = "Hopfield lookup"
 METHODS = (OURS, *RIVALS)
 SETS = ("hiv", "bace", "bbbp", "sider")
 SPLITS = 5
+# molecules that a set must have, and of each class of a task, so that all parts of a split have both
+_LEAST, _LEAST_OF_A_CLASS = 30, 10
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,26 @@ def run(
     tasks: list[Any] = []
     for name in dict.fromkeys(sets):
         data = load_molecules(name, data_dir=data_dir)
+        _check_enough(data)
         settings = {method: settings_of(data, method) for method in methods}
-        found = {(o.method, o.split): o for o in known if o.data == name and settings.get(o.method) == o.settings}
+        own = [o for o in known if o.data == name and o.split in range(SPLITS)]
+        found = {(o.method, o.split): o for o in own if settings.get(o.method) == o.settings}
         done += found.values()
-        wanted = [(method, split) for method in methods for split in range(SPLITS) if (method, split) not in found]
+        wanted = [(method, split) for method in settings for split in range(SPLITS) if (method, split) not in found]
         inputs = Inputs.of(data.smiles) if any(method != OURS for method, _ in wanted) else None
         tasks += [(evaluate, (data, inputs, method, split, seed)) for method, split in wanted]
     return done + run_tasks(tasks, record, jobs=jobs, backend=backend, progress=progress, before=len(done))
+
+
+def _check_enough(data: MoleculeDataset) -> None:
+    """Refuse sets too small for splits with both classes in every part."""
+    positive, known = np.nansum(data.labels, 0), (~np.isnan(data.labels)).sum(0)
+    rare = np.minimum(positive, known - positive).max(initial=0)  # of the task that has most of both
+    if len(data.smiles) < _LEAST or rare < _LEAST_OF_A_CLASS:
+        raise HopfieldError(
+            f"{data!r} is too small for splits of 8:1:1: there must be {_LEAST} molecules, {_LEAST_OF_A_CLASS} of each "
+            "class"
+        )
 
 
 def settings_of(data: MoleculeDataset, method: str) -> str:
