@@ -194,7 +194,7 @@ def test_molecules_are_drawn_with_weights_and_labels() -> None:
     assert boxes[0].x1 < boxes[1].x0
     labels = ["toxic", 1.0, np.nan, "$x_$", "a" * 30]
     captions = [axis.get_xlabel() for axis in plot.molecules(["C"] * 5, labels=labels).axes]
-    assert captions == ["label toxic", "label 1", "label unknown", "label $x_$", f"label {'a' * 19}…"]
+    assert captions == ["label toxic", "label 1", "label unknown", "label $x_$", f"label {'a' * 13}…"]
     assert plot.png(plot.molecules(["C"], labels=["$x_$"]), dpi=40)  # no formula
 
 
@@ -203,7 +203,8 @@ def test_molecules_are_drawn_with_weights_and_labels() -> None:
     [
         (lambda: plot.molecules([]), "a list of at least one molecule"),
         (lambda: plot.molecules("CCO"), "a list of at least one molecule"),
-        (lambda: plot.molecules(["C("]), "cannot read the molecule"),
+        (lambda: plot.molecules(["C", "C("]), r"cannot read the molecule 'C\(' \(number 1"),
+        (lambda: plot.molecules(["C"], query="C("), "the query: RDKit cannot read"),
         (
             lambda: plot.molecules(["C", "CC"], weights=[1.0]),
             r"weights must be one for each of the 2 molecules",

@@ -3,6 +3,7 @@ import dataclasses
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.base import clone
@@ -163,7 +164,7 @@ def test_several_labels_some_unknown_some_molecules_measured_in_one_only():
     yes, known = np.nan_to_num(labels)[rows], ~np.isnan(labels)[rows]
     wanted = (weights[..., None] * yes).sum(1) / (weights[..., None] * known).sum(1)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    model.add(["CCCCO"], [[1, np.nan]])
+    model.add(["CCCCO"], [[1, pd.NA]])
     assert model.neighbors(["CCCCO"], k=1)[1].item() == len(MOLECULES)
 
 
@@ -176,8 +177,13 @@ def test_saved_and_loaded_classifiers_are_the_same(tmp_path, weight):
     for one, same in zip(model.neighbors(ASKED), other.neighbors(ASKED), strict=True):
         assert (one == same).all()
     other.add(ASKED, ACID[TEST])
-    again = clone(other).fit(LEARNT, ACID[~TEST])
-    assert again.features_.kinds == ("morgan", "pairs")
+    again = clone(other).fit(MOLECULES, ACID).predict_proba(ASKED)
+    assert (again == clone(model).fit(MOLECULES, ACID).predict_proba(ASKED)).all()
+    whole = HopfieldMoleculeClassifier(features=MoleculeFeatures(**FEW), random_state=3)
+    whole.fit(LEARNT[:4], ACID[:4]).save(tmp_path / "whole.safetensors")
+    other = HopfieldMoleculeClassifier.load(tmp_path / "whole.safetensors")
+    assert (other.lookup, other.random_state) == (None, 3)
+    assert other.features.get_params() == whole.features_.get_params()
 
 
 def test_foreign_and_damaged_files_are_refused(tmp_path):
@@ -290,8 +296,10 @@ def test_what_cannot_be_learnt_from(settings, smiles, text):
 
 
 def test_what_was_not_fitted_cannot_transform():
-    with pytest.raises(NotFittedError):
-        MoleculeFeatures().transform(["C"])
+    model = HopfieldMoleculeClassifier()
+    for function in (MoleculeFeatures().transform, model.predict, model.predict_proba, model.neighbors):
+        with pytest.raises(NotFittedError):
+            function(["C"])
 
 
 def test_bad_molecules_leave_an_earlier_fit_as_it_is():

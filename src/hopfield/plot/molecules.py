@@ -55,14 +55,19 @@ def molecules(
     shares = [""] * len(smiles) if weights is None else [_percent(weight) for weight in weights]
     known = [""] * len(smiles) if labels is None else [f"label {_short(label)}" for label in labels]
     captions = [", ".join(part for part in parts if part) for parts in zip(shares, known, strict=True)]
-    drawn = [*([(query, caption)] if query is not None else []), *zip(smiles, captions, strict=True)]
+    drawn = list(zip(parsed(smiles), captions, strict=True))
+    if query is not None:
+        try:
+            drawn.insert(0, (parsed([query])[0], caption))
+        except HopfieldError as error:
+            raise HopfieldError(f"the query: {error}") from error
     rows, wide = -(-len(drawn) // columns), min(columns, len(drawn))
     height = _PLACE[1] + _CAPTION
     figure = style.new_figure(rows * height, wide * _PLACE[0], arranged=False)
-    for place, (text, below) in enumerate(drawn):
+    for place, (molecule, below) in enumerate(drawn):
         row, column = divmod(place, columns)
         axis = style.cell(figure, column * _PLACE[0] + 0.04, row * height + 0.04, _PLACE[0] - 0.08, _PLACE[1] - 0.08)
-        axis.imshow(_drawing(text))
+        axis.imshow(_drawing(molecule))
         axis.set_xticks([])
         axis.set_yticks([])
         framed = query is not None and place == 0
@@ -78,7 +83,7 @@ def _short(label: Any) -> str:
     if isinstance(label, float | np.floating):
         return "unknown" if np.isnan(label) else f"{label:g}"
     text = str(label)
-    return text if len(text) <= 20 else f"{text[:19]}…"
+    return text if len(text) <= 14 else f"{text[:13]}…"
 
 
 def _percent(share: Any) -> str:
@@ -87,9 +92,8 @@ def _percent(share: Any) -> str:
     return f"{100 * share:.1f} %" if share >= 0.0095 else f"{100 * share:.2g} %"
 
 
-def _drawing(smiles: str) -> np.ndarray:
+def _drawing(molecule: Any) -> np.ndarray:
     """The picture of a molecule, (height, width, 4)."""
-    molecule = parsed(smiles)
     from matplotlib.image import imread
     from rdkit.Chem.Draw.rdMolDraw2D import MolDraw2DCairo, PrepareAndDrawMolecule
 

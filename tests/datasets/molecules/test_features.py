@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from hopfield.datasets import canonical_smiles, descriptors, fingerprints
@@ -63,6 +64,8 @@ def test_no_molecules():
 def test_copies_have_the_same_canonical_smiles_and_what_cannot_be_read_has_none():
     assert canonical_smiles(["OCC", ETHANOL, "C(", ""]) == [ETHANOL, ETHANOL, None, None]
     assert canonical_smiles([]) == []
+    missing = pd.DataFrame({"smiles": ["OCC", None, np.nan]})
+    assert canonical_smiles(missing) == canonical_smiles(missing["smiles"]) == [ETHANOL, None, None]
 
 
 def test_what_rdkit_cannot_read():
@@ -82,4 +85,4 @@ def test_what_rdkit_cannot_read():
         fingerprints(["C" * 1000 + "("])
     with pytest.raises(HopfieldError, match="kind must be one of morgan, functional"):
         fingerprints(["CC"], kind="maccs")
-    assert parsed("CC").GetNumAtoms() == 2
+    assert parsed(["CC"])[0].GetNumAtoms() == 2

@@ -3,6 +3,7 @@
 from hopfield.datasets.molecules.features import (
     KINDS,
     canonical_smiles,
+    column,
     descriptor_names,
     descriptors,
     fingerprints,
@@ -14,6 +15,7 @@ __all__ = [
     "KINDS",
     "MoleculeDataset",
     "canonical_smiles",
+    "column",
     "descriptor_names",
     "descriptors",
     "fingerprints",

@@ -12,31 +12,43 @@ from hopfield.errors import HopfieldError
 #: What is counted, by name: circular neighbourhoods of atoms (Morgan), the same with atoms told apart by what they do
 #: in a binding site, pairs of atoms with the distance between them, and paths of four atoms.
 KINDS = ("morgan", "functional", "pairs", "torsions")
-
-
 # letters of a SMILES beyond which it is not read: RDKit's time grows with the third power, and it may crash
 _LONGEST = 4000
 
 
-def canonical_smiles(smiles: Sequence[str]) -> list[str | None]:
-    """The canonical SMILES of molecules: the same for the same molecule, however it was written.
-
-    None for what RDKit cannot read, for what has no atoms, and for more than 4,000 letters: so they can be left out,
-    and copies found.
-
-    Args:
-        smiles: the molecules.
+def column(given: Any) -> list[Any]:
+    """The entries of a column (n,) or (n, 1): a list, an array, a data frame of one column.
 
     Raises:
-        HopfieldError: what is no list of strings, RDKit not installed.
+        HopfieldError: what is no such column.
     """
-    _refuse_one(smiles)
-    from_rdkit = [_parsed(text) for text in smiles]
+    wanted = "molecules must be SMILES strings, (n,) or (n, 1)"
+    if isinstance(given, str):
+        raise HopfieldError(f"{wanted}; got one string: use [{_short(given)}]")
+    array = np.asarray(given, dtype=object)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise HopfieldError(f"{wanted}; got shape {array.shape}, take the column of SMILES alone")
+    return list(array)
+
+
+def canonical_smiles(smiles: Any) -> list[str | None]:
+    """The canonical SMILES of molecules: the same for the same molecule, however it was written.
+
+    None for what RDKit cannot read, for what has no atoms or more than 4,000 letters, and for missing entries: so they
+    can be left out, and copies found.
+
+    Args:
+        smiles: the molecules, a column (n,) or (n, 1).
+
+    Raises:
+        HopfieldError: what is no column, RDKit not installed.
+    """
+    molecules = [_parsed(text if isinstance(text, str) else "") for text in column(smiles)]
     from rdkit.Chem import MolToSmiles
 
-    return [
-        MolToSmiles(molecule) if molecule is not None and molecule.GetNumAtoms() else None for molecule in from_rdkit
-    ]
+    return [MolToSmiles(one) if one is not None and one.GetNumAtoms() else None for one in molecules]
 
 
 def fingerprints(smiles: Sequence[str], *, kind: str = "morgan", radius: int = 2, size: int = 2048) -> np.ndarray:
@@ -55,7 +67,7 @@ def fingerprints(smiles: Sequence[str], *, kind: str = "morgan", radius: int = 2
     """
     if kind not in KINDS:
         raise HopfieldError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
-    molecules = _all_parsed(smiles)
+    molecules = parsed(smiles)
     from rdkit.Chem import rdFingerprintGenerator as Generators
 
     if kind in {"morgan", "functional"}:
@@ -80,7 +92,7 @@ def descriptors(smiles: Sequence[str]) -> np.ndarray:
     Raises:
         HopfieldError: a molecule that RDKit cannot read, RDKit not installed.
     """
-    molecules = _all_parsed(smiles)
+    molecules = parsed(smiles)
     names, parts = _descriptors()
     return np.array([[*(value for part in parts for value in part(m))] for m in molecules]).reshape(-1, len(names))
 
@@ -111,22 +123,14 @@ def _descriptors() -> tuple[list[str], list[Callable[[Any], Sequence[float]]]]:
     return names, [properties.ComputeProperties, *surfaces.values()]
 
 
-def parsed(smiles: str) -> Any:
-    """A molecule of RDKit.
-
-    Raises:
-        HopfieldError: RDKit cannot read it, or is not installed.
-    """
-    return _all_parsed([smiles])[0]
-
-
-def _all_parsed(smiles: Sequence[str]) -> list[Any]:
+def parsed(smiles: Sequence[str]) -> list[Any]:
     """Molecules of RDKit, each with atoms.
 
     Raises:
         HopfieldError: some that RDKit cannot read; which, how many, and why the first.
     """
-    _refuse_one(smiles)
+    if isinstance(smiles, str):
+        raise HopfieldError(f"molecules must be a list of SMILES, got one string; use [{_short(smiles)}]")
     molecules = [_parsed(text) for text in smiles]
     wrong = [i for i, molecule in enumerate(molecules) if molecule is None or not molecule.GetNumAtoms()]
     if wrong:
@@ -137,11 +141,6 @@ def _all_parsed(smiles: Sequence[str]) -> list[Any]:
             f"{_reason(smiles[first])}; hopfield.datasets.canonical_smiles gives None for such molecules"
         )
     return molecules
-
-
-def _refuse_one(smiles: Any) -> None:
-    if isinstance(smiles, str):
-        raise HopfieldError(f"molecules must be a list of SMILES, got one string; use [{_short(smiles)}]")
 
 
 def _short(text: str) -> str:
@@ -171,7 +170,8 @@ def _parsed(smiles: Any) -> Any:
     except ImportError as error:
         raise HopfieldError('molecules need RDKit, which is not installed: pip install "hopfield[chem]"') from error
     if not isinstance(smiles, str):
-        raise HopfieldError(f"a molecule must be a SMILES string, got {type(smiles).__name__}")
+        hint = "; use rdkit.Chem.MolToSmiles" if hasattr(smiles, "GetNumAtoms") else ""
+        raise HopfieldError(f"a molecule must be a SMILES string, got {type(smiles).__name__}{hint}")
     if len(smiles) > _LONGEST:
         return None
     with BlockLogs():

@@ -123,11 +123,13 @@ class HopfieldMoleculeClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest class of molecules (n,), or of several labels 1 for what is likelier than not, (n, T)."""
-        return self.lookup_.predict(self._columns(X))
+        columns = self._columns(X)
+        return self.lookup_.predict(columns)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the classes (n, C), in the order of `classes_`; of several labels that each is 1, (n, T)."""
-        return self.lookup_.predict_proba(self._columns(X))
+        columns = self._columns(X)
+        return self.lookup_.predict_proba(columns)
 
     def neighbors(self, X: Any, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
         """The molecules behind each prediction, and how much each of them counts.
@@ -144,7 +146,8 @@ class HopfieldMoleculeClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             HopfieldError: k below 1, a memory of prototypes.
         """
-        return self.lookup_.neighbors(self._columns(X), k)
+        columns = self._columns(X)
+        return self.lookup_.neighbors(columns, k)
 
     def _columns(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "lookup_")
@@ -174,7 +177,9 @@ class HopfieldMoleculeClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "lookup_")
         tensors: dict[str, torch.Tensor] = {}
-        description: dict[str, Any] = {}
+        seed = self.random_state if isinstance(self.random_state, int) else None
+        given = {"features": self.features is not None, "lookup": self.lookup is not None, "random_state": seed}
+        description: dict[str, Any] = {"given": given}
         for name, part in (("features", self.features_), ("lookup", self.lookup_)):
             own, description[name] = part.contents()
             tensors |= {f"{name}.{key}": tensor for key, tensor in own.items()}
@@ -203,7 +208,13 @@ class HopfieldMoleculeClassifier(ClassifierMixin, BaseEstimator):
             tensors |= {f"{part}.{key}": tensor for part, left in parts.items() for key, tensor in left.items()}
             if lookup.n_features_in_ != len(features.get_feature_names_out()):
                 raise ValueError("its lookup does not fit its features")
-            model = cls(features=clone(features), lookup=clone(lookup), device=device)
+            given = description["given"]
+            model = cls(
+                features=clone(features) if given["features"] else None,
+                lookup=clone(lookup) if given["lookup"] else None,
+                random_state=given["random_state"],
+                device=device,
+            )
             model.features_, model.lookup_ = features, lookup
             return model
 

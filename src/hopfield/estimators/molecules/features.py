@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from hopfield.datasets.molecules import KINDS
+from hopfield.datasets.molecules import KINDS, column
 from hopfield.errors import HopfieldError
 from hopfield.estimators.molecules.space import Space
 from hopfield.estimators.settings import check_integers, is_number
@@ -99,6 +99,7 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
             components=int(self.components),
             weight=float(self.descriptors),
         )
+        self._components, self._landmarks = int(self.components), int(self.landmarks)
         self.n_features_in_ = 1
         return columns
 
@@ -138,7 +139,9 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
     def contents(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """What was learnt, as tensors and as JSON has it."""
         check_is_fitted(self, "_space")
-        return self._space.contents()
+        tensors, told = self._space.contents()
+        seed = self.random_state if isinstance(self.random_state, int) else None
+        return tensors, told | {"components": self._components, "most_landmarks": self._landmarks, "random_state": seed}
 
     @classmethod
     def of_contents(cls, tensors: dict[str, torch.Tensor], told: dict[str, Any]) -> Self:
@@ -148,10 +151,17 @@ class MoleculeFeatures(TransformerMixin, BaseEstimator):
             ValueError: parts that do not fit one another.
         """
         space = Space.of_contents(tensors, told)
-        components, most = max(1, len(space.mean)), len(space.landmarks)
-        model = cls(kinds=space.kinds, size=space.size, components=components, landmarks=most, descriptors=space.weight)
+        model = cls(
+            kinds=space.kinds,
+            size=space.size,
+            components=told["components"],
+            landmarks=told["most_landmarks"],
+            descriptors=space.weight,
+            random_state=told["random_state"],
+        )
         model._check()
         model._space, model.n_features_in_ = space, 1
+        model._components, model._landmarks = model.components, model.landmarks
         return model
 
 
@@ -161,19 +171,12 @@ def check_smiles(X: Any) -> list[str]:
     Raises:
         HopfieldError: what is no such column, molecules that RDKit cannot read.
     """
-    wanted = "molecules must be SMILES strings, (n,) or (n, 1)"
-    if isinstance(X, str):
-        raise HopfieldError(f"{wanted}; got one string: use [{X!r}]")
-    array = np.asarray(X, dtype=object)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise HopfieldError(f"{wanted}; got shape {array.shape}, take the column of SMILES alone")
-    if not len(array):
-        raise HopfieldError(f"{wanted}; got none")
-    strange = next((i for i, text in enumerate(array) if not isinstance(text, str)), None)
+    entries = column(X)
+    if not entries:
+        raise HopfieldError("molecules must be SMILES strings, (n,) or (n, 1); got none")
+    strange = next((i for i, text in enumerate(entries) if not isinstance(text, str)), None)
     if strange is not None:
-        hint = "; use rdkit.Chem.MolToSmiles" if hasattr(array[strange], "GetNumAtoms") else ""
-        what = type(array[strange]).__name__ if hint else repr(array[strange])
-        raise HopfieldError(f"{wanted}; that of row {strange} is {what}{hint}")
-    return [str(text) for text in array]
+        hint = "; use rdkit.Chem.MolToSmiles" if hasattr(entries[strange], "GetNumAtoms") else ""
+        what = type(entries[strange]).__name__ if hint else repr(entries[strange])
+        raise HopfieldError(f"molecules must be SMILES strings, (n,) or (n, 1); that of row {strange} is {what}{hint}")
+    return [str(text) for text in entries]

@@ -28,6 +28,8 @@ def check_labels(y: Any, count: int, *, added: bool = False) -> tuple[np.ndarray
     """
     labels = _array(y, count)
     if labels.ndim == 2:
+        if labels.dtype == object:  # None, and what pandas has for missing
+            labels = np.array([[np.nan if is_missing(label) else label for label in row] for row in labels], object)
         try:
             numbers = labels.astype(np.float64)
         except (TypeError, ValueError):

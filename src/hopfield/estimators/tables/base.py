@@ -284,7 +284,7 @@ class TableLookup(BaseEstimator):
         """
         check_is_fitted(self, "_lookup")
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise HopfieldError(f"k must be a number of rows of at least 1, got {k!r}")
+            raise HopfieldError(f"k must be an integer of at least 1, got {k!r}")
         if self._settings["memory"] != "training":
             raise HopfieldError('only memory="training" has rows behind a prediction; prototypes are learnt')
         found = [self._lookup.nearest(rows, int(k)) for rows in self._encoded(X)]
