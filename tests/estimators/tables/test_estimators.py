@@ -147,7 +147,7 @@ def test_the_nearest_neighbor_of_a_row_learnt_from_is_itself(table):
 def test_neighbors_refuse_what_makes_no_sense(table):
     X, _ = table
     for wrong in (0, -1, 1.5, True, "many"):
-        with pytest.raises(HopfieldError, match="k must be a number of rows of at least 1"):
+        with pytest.raises(HopfieldError, match="k must be an integer of at least 1"):
             both(table)[0].neighbors(X, k=wrong)
     with pytest.raises(HopfieldError, match=r'only memory="training" has rows behind a prediction'):
         both(table, memory="prototypes")[0].neighbors(X)
