@@ -1,6 +1,7 @@
 import pytest
 
-from hopfield.experiments.words import listed, number, percent
+from hopfield.experiments.origin import made_by
+from hopfield.experiments.words import filled, listed, number, percent
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,17 @@ def test_lists_read_as_sentences() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b"]) == "a and b"
     assert listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_paragraphs_fit_a_page_and_lists_keep_their_margin() -> None:
+    text = "word-by-word " * 40
+    lines = filled(text, "- ").splitlines()
+    assert max(map(len, lines)) <= 120
+    assert [line[:2] for line in lines] == ["- ", *["  "] * (len(lines) - 1)]
+    assert " ".join(line[2:] for line in lines) == text.strip()
+
+
+def test_origin_is_told_with_versions_seed_and_time() -> None:
+    told = made_by(seed=7, seconds=90.0)
+    assert told.startswith("hopfield ")
+    assert told.endswith(" cores; seed 7; 1.5 minutes of one core in all.")

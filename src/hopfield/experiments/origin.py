@@ -28,6 +28,21 @@ def machine(threads: int | None = None) -> dict[str, str | int]:
     }
 
 
+def made_by(*, seed: int, seconds: float) -> str:
+    """Versions, machine, seed and time in a sentence.
+
+    Args:
+        seed: of everything random.
+        seconds: of one core, in all.
+    """
+    named = ", ".join(f"{name} {version}" for name, version in versions().items())
+    computer = machine(1)
+    return (
+        f"{named}; {computer['processor']}, {computer['cores']} cores; seed {seed}; {seconds / 60:.1f} minutes of one "
+        "core in all."
+    )
+
+
 def _processor() -> str:
     """Python alone does not know the name on Linux."""
     try:

@@ -1,7 +1,8 @@
-"""Numbers in sentences."""
+"""Numbers in sentences, and sentences in lines."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -31,3 +32,8 @@ def listed(parts: Iterable[str]) -> str:
     """The parts as "a, b and c"."""
     *first, last = parts
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def filled(text: str, first: str = "") -> str:
+    """A paragraph in lines of at most 120 letters, the first with something in front, the others as far in."""
+    return textwrap.fill(text, 120, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)

@@ -11,7 +11,8 @@ import numpy as np
 
 from hopfield.estimators.bags import HopfieldBagClassifier
 from hopfield.experiments.mil.protocol import INNER, LARGE, METHODS, SETS, Outcome
-from hopfield.experiments.origin import machine, versions
+from hopfield.experiments.origin import made_by
+from hopfield.experiments.words import filled
 
 # Ramsauer et al. 2021, table 1: mean and standard deviation of the AUC, in percent
 PRINTED: dict[str, dict[str, tuple[float, float | None]]] = {
@@ -94,9 +95,7 @@ def _page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
     names = {outcome.data for outcome in outcomes}
     printed = _PRINTED_ROWS if any(names & row.keys() for row in PRINTED.values()) else ""
     ucsb = "" if "ucsb" in names else _NO_UCSB
-    seconds = sum(outcome.seconds for outcome in outcomes)
-    versions_ = ", ".join(f"{name} {version}" for name, version in versions().items())
-    computer = machine(1)
+    made = filled(made_by(seed=outcomes[0].seed, seconds=sum(outcome.seconds for outcome in outcomes)))
     chosen = []
     for method in METHODS:
         counts = Counter(choice for o in outcomes if o.method == method for choice in o.chosen)
@@ -138,8 +137,7 @@ ROC AUC in percent: the {over}. The figure: `auc.png`. The AUC of every fold: `o
 
 ## Made by
 
-{versions_}; {computer["processor"]}, {computer["cores"]} cores; seed {outcomes[0].seed};
-{seconds / 60:.1f} minutes of one core in all.
+{made}
 """
 
 

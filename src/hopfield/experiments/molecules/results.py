@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,8 @@ from hopfield.estimators.molecules import MoleculeFeatures
 from hopfield.estimators.molecules.classifier import MANY, default_lookup
 from hopfield.experiments.molecules.protocol import METHODS, OURS, SETS, SPLITS, Outcome
 from hopfield.experiments.molecules.rivals import RIVALS, SIZE, WIDE
-from hopfield.experiments.origin import machine, versions
+from hopfield.experiments.origin import made_by
+from hopfield.experiments.words import filled
 
 #: Ramsauer et al. 2021, table A.5: mean and standard deviation, by method and set.
 PRINTED = {
@@ -106,9 +106,6 @@ def _cell(mean: float, deviation: float, best: bool) -> str:
 
 def _page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
     """The README of a run."""
-    versions_ = ", ".join(f"{name} {version}" for name, version in versions().items())
-    computer = machine(1)
-    seconds = sum(outcome.seconds for outcome in outcomes)
     whole = {(outcome.data, outcome.method) for outcome in outcomes} == {(s, m) for s in SETS for m in METHODS}
     several = " For SIDER the mean over its 27 side effects." if any(o.data == "sider" for o in outcomes) else ""
     about = (
@@ -117,20 +114,17 @@ def _page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
         "nine methods, eight of them over 50 splits by Jiang et al. 2020; its rows of DNN and GAT have two equal "
         "cells). Every split, with what was chosen for it: `auc.csv`. Numbers: `summary.json`."
     )
-    made = (
-        f"{versions_}; {computer['processor']}, {computer['cores']} cores; seed {outcomes[0].seed}; "
-        f"{seconds / 60:.1f} minutes of one core in all."
-    )
+    made = made_by(seed=outcomes[0].seed, seconds=sum(outcome.seconds for outcome in outcomes))
     sections = [
         "# Molecules",
         f"`{command}`",
-        _filled(about),
+        filled(about),
         table,
-        *([_filled(_TRIED)] if whole else []),
+        *([filled(_TRIED)] if whole else []),
         "## Protocol",
-        "\n".join(_filled(line, "- ") for line in _protocol(outcomes)),
+        "\n".join(filled(line, "- ") for line in _protocol(outcomes)),
         "## Made by",
-        _filled(made),
+        filled(made),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -186,7 +180,3 @@ def _settings(part: Any) -> str:
     """What shapes the numbers of an estimator."""
     left_out = {"verbose", "device", "random_state", "categorical_features", "memory", "prototypes"}
     return ", ".join(f"{name} {value}" for name, value in part.get_params().items() if name not in left_out)
-
-
-def _filled(text: str, first: str = "") -> str:
-    return textwrap.fill(text, 120, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from hopfield.estimators.tables import HopfieldClassifier
-from hopfield.experiments.origin import machine, versions
+from hopfield.experiments.origin import made_by
 from hopfield.experiments.uci import paper
 from hopfield.experiments.uci.comparison import Comparison
 from hopfield.experiments.uci.protocol import OURS, PAPER, Outcome
 from hopfield.experiments.uci.rivals import RIVALS
+from hopfield.experiments.words import filled
 
 # Ramsauer et al. 2021, table 2: average rank difference and p against Hopfield
 _PRINTED = """| method | average rank difference | p against Hopfield |
@@ -45,38 +45,28 @@ def page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
     """
     whole = Comparison.of(outcomes)
     splits = sum(len(o.accuracy) for o in outcomes if o.method == whole.methods[0])
-    seconds = sum(outcome.seconds for outcome in outcomes)
-    versions_ = ", ".join(f"{name} {version}" for name, version in versions().items())
-    computer = machine(1)
     about = (
         f"Accuracy on test rows over {len(whole.sets)} set{'s' * (len(whole.sets) > 1)}, the mean of the given splits "
         f"of each ({splits} splits in all). Rank 1 is the best method of a set. Every split, with what was chosen for "
         "it: `accuracy.csv`. Numbers: `summary.json`."
     )
-    made = (
-        f"{versions_}; {computer['processor']}, {computer['cores']} cores; seed {outcomes[0].seed}; "
-        f"{seconds / 60:.1f} minutes of one core in all."
-    )
+    made = made_by(seed=outcomes[0].seed, seconds=sum(outcome.seconds for outcome in outcomes))
     printed = "The paper's own table, with 24 other methods whose accuracies are from another paper, prints these rows:"
     parts = [
         "# Small tables of the UCI repository",
         f"`{command}`",
-        _filled(about),
+        filled(about),
         table,
-        _filled(" ".join(_notes(whole))),
+        filled(" ".join(_notes(whole))),
         printed,
         _PRINTED,
         *_losses(whole),
         "## Protocol",
-        "\n".join(_filled(line, "- ") for line in _protocol(whole, outcomes)),
+        "\n".join(filled(line, "- ") for line in _protocol(whole, outcomes)),
         "## Made by",
-        _filled(made),
+        filled(made),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _filled(text: str, first: str = "") -> str:
-    return textwrap.fill(text, 120, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
 
 
 def _notes(whole: Comparison) -> Iterator[str]:
@@ -106,7 +96,7 @@ def _losses(whole: Comparison, number: int = 10) -> Iterator[str]:
         return
     yield "## Where it loses"
     others = len(whole.methods) - 1
-    yield _filled(
+    yield filled(
         f"The sets on which `{OURS}` is furthest behind the best of the other {others} methods, which is also the "
         "luckiest: test parts are small."
         if others > 1
@@ -114,7 +104,7 @@ def _losses(whole: Comparison, number: int = 10) -> Iterator[str]:
     )
     yield "\n".join(["| set | ours | best | by | rank of ours |", "|---|---|---|---|---|", *lines])
     if len(whole.sets) >= 75:
-        yield _filled(_REASONS)
+        yield filled(_REASONS)
 
 
 def _protocol(whole: Comparison, outcomes: Sequence[Outcome]) -> Iterator[str]:
