@@ -51,6 +51,11 @@ class Retrieval:
             f"{int(self.converged.sum())} of {count} converged)"
         )
 
+    @property
+    def last(self) -> Task:
+        """The last association as it was computed; its query is the state that went into it."""
+        return self._last
+
     @cached_property
     def weights(self) -> Tensor:
         """The weights of the last association, (*batch, N); the whole matrix is made."""

@@ -1,0 +1,168 @@
+"""One call of an attention, whoever made it, as an association of states with stored patterns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from hopfield.core.retrieval import Steps, associate_task, retrieve_task
+from hopfield.core.separation import Separation, Softmax
+from hopfield.core.task import Task
+from hopfield.errors import HopfieldError
+
+Averages = Callable[[int, Tensor | None], Tensor]
+"""(N, bool (B, N) or None) -> weights (h', N, N) or (B, h', N, N), whatever the tokens are."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Queries, keys and values of one attention: h heads, each a memory of N keys for each of B sequences.
+
+    The scores are s = scale q·k + bias, so beta = scale, states are the queries and stored patterns the keys.
+    """
+
+    query: Tensor
+    """(B, h, L, k)"""
+    key: Tensor
+    """(B, h, N, k)"""
+    value: Tensor
+    """(B, h, N, v)"""
+    scale: float | Tensor
+    """A number, or one for each head, (h, 1, 1)"""
+    mask: Tensor | None = None
+    """bool, broadcasts to (B, h, L, N); True takes part"""
+    bias: Tensor | None = None
+    """added to the scores; -inf where masked"""
+    causal: bool = False
+    """Whether query i attends to no key after the i-th"""
+    crossed: bool | None = None
+    """Whether queries and keys belong to different sequences; None: told by their numbers"""
+    alive: Tensor | None = None
+    """bool (B, L), the query rows that are no padding, where the caller knows them"""
+    dropout: float = 0.0
+    steps: Steps = 1
+    separation: Separation = field(default_factory=Softmax)
+    averages: tuple[tuple[tuple[int, ...], Averages], ...] = ()
+    """Heads whose weights come from their positions alone, and where from"""
+
+    def __post_init__(self) -> None:
+        groups, rest = divmod(self.query.shape[1], self.key.shape[1])
+        if rest:
+            raise HopfieldError(
+                f"the heads of the queries must be a multiple of those of the keys, got {self.query.shape[1]} and "
+                f"{self.key.shape[1]}"
+            )
+        if groups > 1:  # several heads share their keys and values
+            object.__setattr__(self, "key", self.key.repeat_interleave(groups, 1))
+            object.__setattr__(self, "value", self.value.repeat_interleave(groups, 1))
+
+    @property
+    def heads(self) -> int:
+        """h, the number of heads."""
+        return self.query.shape[1]
+
+    def counted(self) -> Tensor | None:
+        """Which query rows are no padding, bool (B, L); None if all are.
+
+        In self-attention a token that nothing attends to is padding; so is a row that attends to nothing.
+        """
+        if self.alive is not None:
+            return self.alive
+        queries, keys = self.query.shape[-2], self.key.shape[-2]
+        if self.mask is None:
+            return None
+        mask = self.mask.any(1)  # (B or 1, L or 1, N or 1)
+        if self.crossed is not True and queries == keys:
+            seen = mask.any(-2)  # (B or 1, N or 1)
+        else:
+            seen = mask.any(-1)  # (B or 1, L or 1)
+        return seen.expand(self.query.shape[0], queries)
+
+    def mask_of(self, rows: Tensor) -> Tensor | None:
+        """The mask of some query rows, broadcasts to (B, h, rows, N)."""
+        mask = self.mask
+        if mask is not None and mask.shape[-2] > 1:
+            mask = mask[..., rows, :]
+        if self.causal:
+            earlier = torch.arange(self.key.shape[-2], device=rows.device) <= rows.unsqueeze(-1)
+            mask = earlier if mask is None else mask & earlier
+        return mask
+
+    def bias_of(self, rows: Tensor) -> Tensor | None:
+        """The bias of some query rows, broadcasts to (B, h, rows, N)."""
+        bias = self.bias
+        return bias[..., rows, :] if bias is not None and bias.shape[-2] > 1 else bias
+
+    def task(self, rows: Tensor | None = None, sequences: slice = slice(None)) -> Task:
+        """The association of some query rows (default: all) of some sequences with the keys."""
+        chosen = torch.arange(self.query.shape[-2], device=self.query.device) if rows is None else rows
+        query = self.query if rows is None else self.query[..., rows, :]
+        mask, bias = (_of(t, sequences, self.query.shape[0]) for t in (self.mask_of(chosen), self.bias_of(chosen)))
+        bias = None if bias is None else bias / self.scale
+        key, value = self.key[sequences], self.value[sequences]
+        return Task.of(query[sequences], key, value, self.scale, bias, mask, self.separation)
+
+    @property
+    def edited(self) -> bool:
+        """Whether it is no longer what the model would compute."""
+        return self.steps != 1 or bool(self.averages) or not isinstance(self.separation, Softmax)
+
+    def weights(self) -> Tensor:
+        """The weights of the last association, (B, h, L, N)."""
+        weights = retrieve_task(self.task(), False, self.steps, 1e-6, 1000, 1e-6).weights
+        return self._averaged(weights, lambda averages, _: averages)
+
+    def run(self) -> Tensor:
+        """What comes out of the heads, (B, h, L, v)."""
+        task = replace(self.task(), dropout=self.dropout)
+        result = associate_task(task, self.steps, 1e-6, 1000, 1e-6)
+        return self._averaged(result, lambda averages, heads: averages.to(self.value.dtype) @ self.value[:, heads])
+
+    def _averaged(self, result: Tensor, made: Callable[[Tensor, list[int]], Tensor]) -> Tensor:
+        """A result (B, h, L, any) with some heads made of the weights (h', L, N) or (B, h', L, N) of their averages."""
+        if not self.averages:
+            return result
+        queries, keys = self.query.shape[-2], self.key.shape[-2]
+        stored = None
+        if self.mask is not None:
+            stored = self.mask.any(1).any(-2).expand(self.query.shape[0], keys)  # (B, N)
+        heads = list(result.unbind(1))
+        for chosen, weigh in self.averages:
+            # queries are the last of the tokens where the others come from a cache
+            own = made(weigh(keys, stored)[..., keys - queries :, :], list(chosen))
+            for place, head in enumerate(chosen):
+                heads[head] = own[..., place, :, :].expand_as(heads[head])
+        return torch.stack(heads, 1)
+
+
+def parted(mask: Tensor | None, key: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """A mask as attention libraries take it (True takes part, or numbers to add), as a mask and a bias.
+
+    Numbers as low as the lowest of a half-precision or of the mask's own type stand for -inf.
+    """
+    if mask is None:
+        return None, None
+    while mask.dim() < 4:
+        mask = mask.unsqueeze(0)
+    mask = mask[..., : key.shape[-2]]
+    if mask.dtype == torch.bool:
+        return mask, None
+    alive = mask > max(torch.finfo(mask.dtype).min / 4, -1e30)
+    zero = mask.masked_fill(~alive, 0.0)
+    bias = zero if bool((zero != 0).any()) else None
+    return alive, bias
+
+
+def _of(tensor: Tensor | None, sequences: slice, batch: int) -> Tensor | None:
+    if tensor is None or tensor.dim() < 4 or tensor.shape[0] != batch:
+        return tensor
+    return tensor[sequences]
+
+
+def scale_of(query: Tensor, scale: float | None) -> float:
+    """The factor of the scores: 1/√k by default."""
+    return 1 / math.sqrt(query.shape[-1]) if scale is None else float(scale)

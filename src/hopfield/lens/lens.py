@@ -1,0 +1,238 @@
+"""`HeadLens`: statistics of all attention heads of a model while data flow through it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from hopfield.errors import HopfieldError
+from hopfield.lens.call import Call
+from hopfield.lens.report import CLASSES, BOUNDS, HeadReport, LayerReading
+from hopfield.lens.rows import QUANTITIES, measure
+from hopfield.lens.sample import Sample
+from hopfield.lens.settle import LANDINGS, settle
+from hopfield.lens.sites import Attachment
+
+# every so many calls of an attention some of its rows are followed to their fixed points
+_TURNS = 8
+
+
+class HeadLens:
+    """Read the attention heads of a model as Hopfield networks, while data flow through it.
+
+    An attention head is one update of a Hopfield network: its keys are the stored patterns x_i, a query is a state ξ,
+    its scale is β, and p = softmax(β Xξ) says which patterns the state associates with. For every layer and head the
+    lens gathers, over the query rows of all calls,
+
+    - k, the smallest number of keys that carry the share `mass` of p, and from its median the class of the head, with N
+      the number of keys that a row attends to (Ramsauer et al. 2021, Sec. 4): I for k > N/2, a global average; II for
+      k > N/8 and III for k > N/32, metastable states of many and of fewer patterns; IV below, a few patterns or one;
+    - entropy, energy (Eq. 2), and the norms of the softmax Jacobian, Frobenius and spectral (see
+      `hopfield.lens.measure`);
+    - for some rows the fixed point to which further updates of the same head would lead: how many updates, how far,
+      and whether it is a single pattern, a metastable state or the global average.
+
+    No attention matrix is kept. Attentions are found in models of the transformers library (by its attention interface;
+    encoders, decoders, both, key-value caches, grouped queries), in whatever calls `F.scaled_dot_product_attention`, in
+    `nn.MultiheadAttention` and what contains it, and in the layers of this library. What the model computes does not
+    change. Several lenses may look at one model.
+
+    Rows of padding are left out: in self-attention the tokens that nothing attends to, elsewhere those that
+    attend to nothing. N is counted row by row, so a causal row has the keys before it and its own. Rows with N below
+    `least` count for everything but the class, for below 32 keys class IV does not exist.
+
+        with HeadLens(model) as lens:
+            for batch in batches:
+                model(**batch)
+        print(lens.report())
+
+    Args:
+        model: the model, or a module of it.
+        mass: the share of p that counts as all, in (0, 1]; default 0.9, as in the paper.
+        rows: query positions per call, drawn at random and shared by the sequences and heads of the call; default 16;
+            None: every row.
+        settled: rows that are followed to their fixed points, in the first call of an attention and in every eighth
+            after it, of one sequence; default 8, 0 for none.
+        least: fewest keys that a row must attend to in order to count for the class; default 32.
+        sample: rows kept per layer for medians and distributions, drawn at random if more came; default 8192, for
+            which a quantile's rank is off by 1.5 % at most, with 95 % probability. Means and classes count all rows.
+        seed: of what is drawn at random.
+
+    Raises:
+        HopfieldError: arguments out of range; when it is attached, and when data flow: a model whose attention cannot
+            be read.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        mass: float = 0.9,
+        rows: int | None = 16,
+        settled: int = 8,
+        least: int = 32,
+        sample: int = 8192,
+        seed: int = 0,
+    ) -> None:
+        if not 0 < mass <= 1:
+            raise HopfieldError(f"mass must lie in (0, 1], got {mass!r}")
+        for name, value, lowest in (
+            ("rows", rows, 1), ("settled", settled, 0), ("least", least, 1), ("sample", sample, 1),
+        ):
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if value is not None and not (whole and value >= lowest):
+                every = ", or None for every row" if name == "rows" else ""
+                raise HopfieldError(f"{name} must be a whole number of at least {lowest}{every}; got {value!r}")
+        self.model = model
+        self.mass = mass
+        self.rows = rows
+        self.settled = settled
+        self.least = least
+        self.sample = sample
+        self.seed = seed
+        self._attachment: Attachment | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all that was gathered."""
+        self._generator = torch.Generator().manual_seed(self.seed)
+        self._sites: dict[str, _Site] = {}
+
+    def attach(self) -> Self:
+        """Begin to listen; `with` does it, too.
+
+        Raises:
+            HopfieldError: a model that is compiled or scripted, or whose kernel keeps its scores to itself.
+        """
+        if self._attachment is None:
+            self._attachment = Attachment(self.model, self)
+        return self
+
+    def detach(self) -> None:
+        """Stop listening, and leave the model as it was. What was gathered stays."""
+        if self._attachment is not None:
+            self._attachment.close()
+            self._attachment = None
+
+    def __enter__(self) -> Self:
+        return self.attach()
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self.detach()
+
+    def edit(self, site: str, call: Call) -> Call:
+        """Change nothing."""
+        return call
+
+    def read(self, site: str, call: Call) -> None:
+        """Take in one call of an attention."""
+        found = self._sites.get(site)
+        if found is None:
+            found = self._sites[site] = _Site(self, len(self._sites), call.heads)
+        elif found.heads != call.heads:
+            raise HopfieldError(
+                f"{site!r} attended with {found.heads} heads before and with {call.heads} now; "
+                "use lens.reset() between models, or one lens for each"
+            )
+        found.take(call)
+
+    def report(self) -> HeadReport:
+        """What was gathered so far.
+
+        Raises:
+            HopfieldError: no attention was seen, with the modules that look like one.
+        """
+        layers = tuple(site.reading(name) for name, site in self._sites.items() if site.count)
+        if not layers:
+            raise HopfieldError(self._nothing())
+        return HeadReport(layers, self.mass, self.least)
+
+    def _nothing(self) -> str:
+        name = type(self.model).__name__
+        if self._sites:
+            return f"{name}: attentions were called, but all their rows were padding or attended to nothing"
+        likely = [
+            f"{where or 'the model'} ({type(module).__name__})"
+            for where, module in self.model.named_modules()
+            if "attention" in type(module).__name__.casefold() or "attn" in type(module).__name__.casefold()
+        ]
+        told = f"; these modules look like attention: {', '.join(likely[:4])}" if likely else ""
+        more = f" and {len(likely) - 4} more" if len(likely) > 4 else ""
+        return (
+            f"no attention of {name} was seen. Call the model inside the `with` block. If it was called, it computes its "
+            "attention by itself or with a kernel that keeps its scores: it must call F.scaled_dot_product_attention, "
+            f"nn.MultiheadAttention or the attention interface of transformers{told}{more}"
+        )
+
+
+class _Site:
+    """What was gathered of one attention."""
+
+    def __init__(self, lens: HeadLens, number: int, heads: int) -> None:
+        self.lens = lens
+        self.number = number
+        self.heads = heads
+        self.calls = 0
+        self.count = 0
+        self.sums = torch.zeros(heads, len(QUANTITIES), dtype=torch.float64)
+        self.by_class = torch.zeros(heads, len(CLASSES), dtype=torch.int64)
+        self.rows = Sample(lens.sample, lens._generator)
+        self.landings = Sample(lens.sample, lens._generator)
+
+    def take(self, call: Call) -> None:
+        queries, lens = call.query.shape[-2], self.lens
+        turn = self.calls == 0 or (self.calls + self.number) % _TURNS == 0
+        self.calls += 1
+        if not call.query.shape[0] or not queries:
+            return
+        chosen = self._drawn(queries, lens.rows).to(call.query.device)
+        counted = call.counted()
+        found = measure(call, chosen, lens.mass)  # (B, r, h, 6)
+        for heads, _ in call.averages:  # these have no queries
+            found[..., list(heads), :] = torch.nan
+        keep = ~found[..., 0].isnan().all(-1)
+        if counted is not None:
+            keep &= counted[:, chosen]
+        self._count(found[keep])
+        if turn and lens.settled:
+            sequence = int(torch.randint(call.query.shape[0], (), generator=lens._generator))
+            rows = self._drawn(queries, lens.settled).to(chosen.device)
+            if counted is not None:
+                rows = rows[counted[sequence, rows]]
+            if rows.numel():
+                landed = settle(call, rows, sequence, lens.mass)
+                self.landings.add(landed[~landed[..., 0].isnan().all(-1)])
+
+    def _drawn(self, rows: int, number: int | None) -> Tensor:
+        if number is None or number >= rows:
+            return torch.arange(rows)
+        return torch.randperm(rows, generator=self.lens._generator)[:number].sort().values
+
+    def _count(self, found: Tensor) -> None:
+        """Take in rows (n, h, 6)."""
+        self.count += len(found)
+        self.sums += found.sum(0, dtype=torch.float64).cpu()
+        k, attended = found[..., 0], found[..., 1]
+        above = torch.stack([k > bound * attended for bound in BOUNDS])  # (3, n, h)
+        above &= attended >= self.lens.least
+        total = (attended >= self.lens.least).sum(0)
+        least = torch.cat([torch.zeros_like(total)[None], above.sum(1), total[None]])  # (5, h)
+        self.by_class += least.diff(dim=0).T.cpu()
+        self.rows.add(found)
+
+    def reading(self, name: str) -> LayerReading:
+        landings = self.landings.items()
+        if not landings.numel():
+            landings = torch.empty(0, self.heads, len(LANDINGS), dtype=torch.float64)
+        return LayerReading(
+            name=name,
+            heads=self.heads,
+            rows=self.count,
+            by_class=self.by_class.clone(),
+            means=self.sums / self.count,
+            sample=self.rows.items(),
+            landings=landings,
+        )

@@ -1,0 +1,44 @@
+"""Where further updates of the same head would take its states."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hopfield.core.retrieval import retrieve_task
+from hopfield.lens.call import Call
+
+LANDINGS = ("updates", "moved", "k", "attended", "settled")
+"""What `settle` tells of a row, in this order."""
+# a state stands still once it moves by less than this share of the largest key
+_TOL = 1e-4
+_MAX_STEPS = 64
+
+
+def settle(call: Call, rows: Tensor, sequence: int, mass: float) -> Tensor:
+    """Repeat the update ξ ← Kᵀ softmax(β K ξ) from some queries of a sequence until they stand still.
+
+    Args:
+        call: the attention.
+        rows: int64 (r,), numbers of query rows.
+        sequence: number of the sequence in the batch.
+        mass: the share of the weights that counts as all.
+
+    Returns:
+        (r, h, 5): updates made; |ξ* - ξ| / max |x_i|; the number k of keys that carry the mass at ξ*; N, the number
+        attended to; 1 if it stood still within 64 updates. NaN for rows that attend to nothing.
+    """
+    with torch.no_grad(), torch.autocast(call.query.device.type, enabled=False):
+        task = call.task(rows, slice(sequence, sequence + 1))
+        reach = task.patterns.to(task.compute_dtype).square().sum(-1).amax().sqrt()
+        tol = max(float(reach) * _TOL, 1e-30)
+        found = retrieve_task(task, False, None, tol, _MAX_STEPS, 1e-6)
+        moved = (found.state - task.query).to(task.compute_dtype).square().sum(-1).sqrt() / reach
+        mask = call.mask_of(rows)
+        k = found.support(mass)
+        attended = torch.full_like(k, call.key.shape[-2])
+        if mask is not None:
+            mask = mask[sequence : sequence + 1] if mask.dim() == 4 and mask.shape[0] > 1 else mask
+            attended = mask.expand(*mask.shape[:-1], call.key.shape[-2]).sum(-1).expand(k.shape)
+        result = torch.stack([t.to(moved.dtype) for t in (found.steps, moved, k, attended, found.converged)], -1)
+    return result[0].masked_fill(attended[0].unsqueeze(-1) == 0, float("nan")).transpose(0, 1)
