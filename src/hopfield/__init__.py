@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from hopfield.__about__ import __version__
 
 if TYPE_CHECKING:
-    from hopfield import binary, compat, nn, separation, theory
+    from hopfield import binary, compat, lens, nn, separation, theory
     from hopfield.bags import Bags
     from hopfield.core.association import associate, association_weights
     from hopfield.core.energy import energy, jacobian, update
@@ -32,6 +32,7 @@ __all__ = [
     "compat",
     "energy",
     "jacobian",
+    "lens",
     "nn",
     "retrieve",
     "separation",
@@ -55,7 +56,7 @@ _HOMES = {
     "update": "hopfield.core.energy",
 }
 # `estimators` is not in __all__: it needs scikit-learn
-_MODULES = ("binary", "compat", "estimators", "nn", "separation", "theory")
+_MODULES = ("binary", "compat", "estimators", "lens", "nn", "separation", "theory")
 
 
 def __getattr__(name: str) -> Any:

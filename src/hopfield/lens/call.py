@@ -50,20 +50,31 @@ class Call:
     """Heads whose weights come from their positions alone, and where from"""
 
     def __post_init__(self) -> None:
-        groups, rest = divmod(self.query.shape[1], self.key.shape[1])
+        groups, rest = divmod(self.query.shape[-3], self.key.shape[-3])
         if rest:
             raise HopfieldError(
-                f"the heads of the queries must be a multiple of those of the keys, got {self.query.shape[1]} and "
-                f"{self.key.shape[1]}"
+                f"the heads of the queries must be a multiple of those of the keys, got {self.query.shape[-3]} and "
+                f"{self.key.shape[-3]}"
             )
         if groups > 1:  # several heads share their keys and values
-            object.__setattr__(self, "key", self.key.repeat_interleave(groups, 1))
-            object.__setattr__(self, "value", self.value.repeat_interleave(groups, 1))
+            object.__setattr__(self, "key", self.key.repeat_interleave(groups, -3))
+            object.__setattr__(self, "value", self.value.repeat_interleave(groups, -3))
 
     @property
     def heads(self) -> int:
         """h, the number of heads."""
-        return self.query.shape[1]
+        return self.query.shape[-3]
+
+    def sequences(self, which: slice) -> Call:
+        """Some sequences of the batch alone."""
+        batch = self.query.shape[0]
+
+        def cut(tensor: Tensor | None) -> Tensor | None:
+            return tensor if tensor is None or tensor.dim() < 4 or tensor.shape[0] != batch else tensor[which]
+
+        query, key, value = self.query[which], self.key[which], self.value[which]
+        alive = None if self.alive is None else self.alive[which]
+        return replace(self, query=query, key=key, value=value, mask=cut(self.mask), bias=cut(self.bias), alive=alive)
 
     def counted(self) -> Tensor | None:
         """Which query rows are no padding, bool (B, L); None if all are.
@@ -76,10 +87,8 @@ class Call:
         if self.mask is None:
             return None
         mask = self.mask.any(1)  # (B or 1, L or 1, N or 1)
-        if self.crossed is not True and queries == keys:
-            seen = mask.any(-2)  # (B or 1, N or 1)
-        else:
-            seen = mask.any(-1)  # (B or 1, L or 1)
+        itself = self.crossed is not True and queries == keys
+        seen = mask.any(-2 if itself else -1)  # (B or 1, L or 1)
         return seen.expand(self.query.shape[0], queries)
 
     def mask_of(self, rows: Tensor) -> Tensor | None:
@@ -97,19 +106,13 @@ class Call:
         bias = self.bias
         return bias[..., rows, :] if bias is not None and bias.shape[-2] > 1 else bias
 
-    def task(self, rows: Tensor | None = None, sequences: slice = slice(None)) -> Task:
-        """The association of some query rows (default: all) of some sequences with the keys."""
+    def task(self, rows: Tensor | None = None) -> Task:
+        """The association of some query rows, default all, with the keys."""
         chosen = torch.arange(self.query.shape[-2], device=self.query.device) if rows is None else rows
         query = self.query if rows is None else self.query[..., rows, :]
-        mask, bias = (_of(t, sequences, self.query.shape[0]) for t in (self.mask_of(chosen), self.bias_of(chosen)))
+        mask, bias = self.mask_of(chosen), self.bias_of(chosen)
         bias = None if bias is None else bias / self.scale
-        key, value = self.key[sequences], self.value[sequences]
-        return Task.of(query[sequences], key, value, self.scale, bias, mask, self.separation)
-
-    @property
-    def edited(self) -> bool:
-        """Whether it is no longer what the model would compute."""
-        return self.steps != 1 or bool(self.averages) or not isinstance(self.separation, Softmax)
+        return Task.of(query, self.key, self.value, self.scale, bias, mask, self.separation)
 
     def weights(self) -> Tensor:
         """The weights of the last association, (B, h, L, N)."""
@@ -155,12 +158,6 @@ def parted(mask: Tensor | None, key: Tensor) -> tuple[Tensor | None, Tensor | No
     zero = mask.masked_fill(~alive, 0.0)
     bias = zero if bool((zero != 0).any()) else None
     return alive, bias
-
-
-def _of(tensor: Tensor | None, sequences: slice, batch: int) -> Tensor | None:
-    if tensor is None or tensor.dim() < 4 or tensor.shape[0] != batch:
-        return tensor
-    return tensor[sequences]
 
 
 def scale_of(query: Tensor, scale: float | None) -> float:

@@ -7,9 +7,10 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -58,7 +59,7 @@ def watch(model: nn.Module, apart: list[nn.Module], undo: list[Callable[[], None
             if isinstance(module, layers.KINDS):
                 handles.append(module.register_forward_hook(layers.read, with_kwargs=True))
         _watched[module] = (count + 1, handles)
-        undo.append(lambda module=module: _unwatch(module))
+        undo.append(partial(_unwatch, module))
 
 
 def _unwatch(module: nn.Module) -> None:
@@ -98,8 +99,7 @@ class _Mode(TorchFunctionMode):
             if func is F.scaled_dot_product_attention:
                 return _attention(*args, **kwargs)
             if func is F.multi_head_attention_forward:
-                with self:  # it calls the function above
-                    return _multi_head(*args, **kwargs)
+                return _multi_head(*args, **kwargs)
         return func(*args, **kwargs)
 
 
@@ -160,7 +160,7 @@ def _multi_head(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs:
     average = given.arguments.get("average_attn_weights", True)
     given.arguments["need_weights"] = False
     frame.call = None
-    result, _ = F.multi_head_attention_forward(*given.args, **given.kwargs)
+    result, _ = _body(*given.args, **given.kwargs)
     if not wanted or frame.call is None:
         return result, None
     weights = frame.call.weights()  # (B, h, L, N)
@@ -169,3 +169,9 @@ def _multi_head(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs:
 
 
 _signature = inspect.signature(F.multi_head_attention_forward)
+# the same code, which neither asks for modes again nor attends behind our back
+_body = FunctionType(
+    F.multi_head_attention_forward.__code__,
+    {**vars(F), "has_torch_function": lambda _: False, "scaled_dot_product_attention": _attention},
+    argdefs=F.multi_head_attention_forward.__defaults__,
+)

@@ -84,16 +84,18 @@ def _register(where: str, original: str) -> str:
 
         def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
             function = _eager(module) if original == "eager" else ALL_ATTENTION_FUNCTIONS[original]
-            weights: list[Any] = [None]
+            weights = None
 
             def run() -> Tensor:
-                result, weights[0] = function(module, query, key, value, mask, **options)
+                nonlocal weights
+                result: Tensor
+                result, weights = function(module, query, key, value, mask, **options)
                 return result.transpose(1, 2)
 
             def make() -> Call:
                 return _call(module, original, query, key, value, mask, options)
 
-            return attend(module, make, run)[0].transpose(1, 2).contiguous(), weights[0]
+            return attend(module, make, run)[0].transpose(1, 2).contiguous(), weights
 
         AttentionInterface.register(name, attention)
         if original in ALL_MASK_ATTENTION_FUNCTIONS.valid_keys():

@@ -8,19 +8,22 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from hopfield.core.separation import Softmax
 from hopfield.errors import HopfieldError
 from hopfield.lens.call import Call
-from hopfield.lens.report import CLASSES, BOUNDS, HeadReport, LayerReading
-from hopfield.lens.rows import QUANTITIES, measure
+from hopfield.lens.report import BOUNDS, CLASSES, HeadReport, LayerReading
+from hopfield.lens.rows import QUANTITIES, Tile, digest, measure, tiles
 from hopfield.lens.sample import Sample
 from hopfield.lens.settle import LANDINGS, settle
-from hopfield.lens.sites import Attachment
+from hopfield.lens.sites import Attachment, Listener
 
-# every so many calls of an attention some of its rows are followed to their fixed points
-_TURNS = 8
+# of one sequence in so many some rows are followed to their fixed points
+_TURNS = 32
+# scores of one attention that are measured at once, as long as calls are small
+_WORTHWHILE = 1 << 17
 
 
-class HeadLens:
+class HeadLens(Listener):
     """Read the attention heads of a model as Hopfield networks, while data flow through it.
 
     An attention head is one update of a Hopfield network: its keys are the stored patterns x_i, a query is a state ξ,
@@ -54,8 +57,8 @@ class HeadLens:
         mass: the share of p that counts as all, in (0, 1]; default 0.9, as in the paper.
         rows: query positions per call, drawn at random and shared by the sequences and heads of the call; default 16;
             None: every row.
-        settled: rows that are followed to their fixed points, in the first call of an attention and in every eighth
-            after it, of one sequence; default 8, 0 for none.
+        settled: rows that are followed to their fixed points, of the first sequence that comes and of one in 32 after
+            it; default 8, 0 for none.
         least: fewest keys that a row must attend to in order to count for the class; default 32.
         sample: rows kept per layer for medians and distributions, drawn at random if more came; default 8192, for
             which a quantile's rank is off by 1.5 % at most, with 95 % probability. Means and classes count all rows.
@@ -80,7 +83,10 @@ class HeadLens:
         if not 0 < mass <= 1:
             raise HopfieldError(f"mass must lie in (0, 1], got {mass!r}")
         for name, value, lowest in (
-            ("rows", rows, 1), ("settled", settled, 0), ("least", least, 1), ("sample", sample, 1),
+            ("rows", rows, 1),
+            ("settled", settled, 0),
+            ("least", least, 1),
+            ("sample", sample, 1),
         ):
             whole = isinstance(value, int) and not isinstance(value, bool)
             if value is not None and not (whole and value >= lowest):
@@ -123,10 +129,6 @@ class HeadLens:
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         self.detach()
 
-    def edit(self, site: str, call: Call) -> Call:
-        """Change nothing."""
-        return call
-
     def read(self, site: str, call: Call) -> None:
         """Take in one call of an attention."""
         found = self._sites.get(site)
@@ -145,6 +147,8 @@ class HeadLens:
         Raises:
             HopfieldError: no attention was seen, with the modules that look like one.
         """
+        for site in self._sites.values():
+            site.flush()
         layers = tuple(site.reading(name) for name, site in self._sites.items() if site.count)
         if not layers:
             raise HopfieldError(self._nothing())
@@ -162,9 +166,10 @@ class HeadLens:
         told = f"; these modules look like attention: {', '.join(likely[:4])}" if likely else ""
         more = f" and {len(likely) - 4} more" if len(likely) > 4 else ""
         return (
-            f"no attention of {name} was seen. Call the model inside the `with` block. If it was called, it computes its "
-            "attention by itself or with a kernel that keeps its scores: it must call F.scaled_dot_product_attention, "
-            f"nn.MultiheadAttention or the attention interface of transformers{told}{more}"
+            f"no attention of {name} was seen. Call the model inside the `with` block. If it was called, it computes "
+            "its attention by itself or with a kernel that keeps its scores: what can be read are calls of "
+            "F.scaled_dot_product_attention, nn.MultiheadAttention and the attention interface of transformers"
+            f"{told}{more}"
         )
 
 
@@ -175,7 +180,8 @@ class _Site:
         self.lens = lens
         self.number = number
         self.heads = heads
-        self.calls = 0
+        self.sequences = 0
+        self.waiting: list[tuple[Tensor, Tensor]] = []
         self.count = 0
         self.sums = torch.zeros(heads, len(QUANTITIES), dtype=torch.float64)
         self.by_class = torch.zeros(heads, len(CLASSES), dtype=torch.int64)
@@ -184,26 +190,33 @@ class _Site:
 
     def take(self, call: Call) -> None:
         queries, lens = call.query.shape[-2], self.lens
-        turn = self.calls == 0 or (self.calls + self.number) % _TURNS == 0
-        self.calls += 1
         if not call.query.shape[0] or not queries:
             return
         chosen = self._drawn(queries, lens.rows).to(call.query.device)
         counted = call.counted()
-        found = measure(call, chosen, lens.mass)  # (B, r, h, 6)
-        for heads, _ in call.averages:  # these have no queries
-            found[..., list(heads), :] = torch.nan
-        keep = ~found[..., 0].isnan().all(-1)
-        if counted is not None:
-            keep &= counted[:, chosen]
-        self._count(found[keep])
-        if turn and lens.settled:
+        if isinstance(call.separation, Softmax):
+            for tile in tiles(call, chosen):
+                facts = tile.facts.clone() if call.averages else tile.facts
+                for heads, _ in call.averages:  # these have no queries
+                    facts[:, list(heads)] = torch.nan
+                rows = facts[:, :, :, 0].ne(0).any(1)  # (B, r)
+                if counted is not None:
+                    rows &= counted[tile.sequences, chosen[tile.places]]
+                self._wait(tile, facts, rows)
+        else:
+            found = measure(call, chosen, lens.mass)
+            rows = ~found[..., 0].isnan().all(-1)
+            self._count(found[rows if counted is None else rows & counted[:, chosen]])
+        # layers take turns, so that no call is much slower than others
+        before, self.sequences = self.sequences, self.sequences + call.query.shape[0]
+        turns = [(n + self.number) // _TURNS for n in (before, self.sequences)]
+        if lens.settled and (before == 0 or turns[1] > turns[0]):
             sequence = int(torch.randint(call.query.shape[0], (), generator=lens._generator))
-            rows = self._drawn(queries, lens.settled).to(chosen.device)
+            starts = self._drawn(queries, lens.settled).to(chosen.device)
             if counted is not None:
-                rows = rows[counted[sequence, rows]]
-            if rows.numel():
-                landed = settle(call, rows, sequence, lens.mass)
+                starts = starts[counted[sequence, starts]]
+            if starts.numel():
+                landed = settle(call, starts, sequence, lens.mass)
                 self.landings.add(landed[~landed[..., 0].isnan().all(-1)])
 
     def _drawn(self, rows: int, number: int | None) -> Tensor:
@@ -211,16 +224,35 @@ class _Site:
             return torch.arange(rows)
         return torch.randperm(rows, generator=self.lens._generator)[:number].sort().values
 
+    def _wait(self, tile: Tile, facts: Tensor, rows: Tensor) -> None:
+        """Measure the rows (B, r) of a tile, or keep them until there are enough for the effort."""
+        if self.waiting and tile.logs.shape[-1] != self.waiting[0][0].shape[-1]:
+            self.flush()
+        if tile.logs.numel() >= _WORTHWHILE:
+            self._count(digest(tile.logs, facts, self.lens.mass, tile.rooms).transpose(1, 2)[rows])
+            return
+        logs, facts = (t.transpose(1, 2)[rows] for t in (tile.logs, facts))
+        self.waiting.append((logs, facts))
+        if sum(logs.numel() for logs, _ in self.waiting) >= _WORTHWHILE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Measure the rows that wait."""
+        if self.waiting:
+            logs, facts = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
+            self.waiting.clear()
+            self._count(digest(logs, facts, self.lens.mass))
+
     def _count(self, found: Tensor) -> None:
         """Take in rows (n, h, 6)."""
         self.count += len(found)
-        self.sums += found.sum(0, dtype=torch.float64).cpu()
+        self.sums = self.sums + found.sum(0, dtype=torch.float64).cpu()  # out of place: perhaps of inference mode
         k, attended = found[..., 0], found[..., 1]
         above = torch.stack([k > bound * attended for bound in BOUNDS])  # (3, n, h)
         above &= attended >= self.lens.least
         total = (attended >= self.lens.least).sum(0)
         least = torch.cat([torch.zeros_like(total)[None], above.sum(1), total[None]])  # (5, h)
-        self.by_class += least.diff(dim=0).T.cpu()
+        self.by_class = self.by_class + least.diff(dim=0).T.cpu()
         self.rows.add(found)
 
     def reading(self, name: str) -> LayerReading:

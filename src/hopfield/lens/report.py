@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,24 @@ CLASSES = ("I", "II", "III", "IV")
 BOUNDS = (1 / 2, 1 / 8, 1 / 32)
 """Share k/N that a head of class I, II and III exceeds."""
 _PERCENT = (5, 25, 75, 95)
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Where some rows of a head end if its update is repeated until they stand still."""
+
+    updates: float
+    """Median of the updates made."""
+    moved: float
+    """Median distance of the last state from the query, in lengths of the longest key."""
+    pattern: float
+    """Share of the rows that end at a single pattern (k = 1),"""
+    metastable: float
+    """in a metastable state,"""
+    average: float
+    """at the global average (k > N/2),"""
+    moving: float
+    """and that still moved after 64 updates."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +62,8 @@ class Head:
     frobenius: float
     spectral: float
     """Medians."""
-    updates: float | None
-    """Median number of updates to the fixed point, None if no row was followed."""
-    moved: float | None
-    """Median distance of the fixed point from the query, in lengths of the longest key."""
-    pattern: float | None
-    """Share of the followed rows that end at a single pattern (k = 1),"""
-    metastable: float | None
-    """in a metastable state,"""
-    average: float | None
-    """at the global average (k > N/2),"""
-    moving: float | None
-    """and that still moved after 64 updates."""
+    landing: Landing | None
+    """Where further updates lead; None if no row was followed."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +106,6 @@ class LayerReading:
         medians = dict(zip(QUANTITIES, rows.median(0).values.tolist(), strict=True))
         percent = torch.tensor([p / 100 for p in _PERCENT], dtype=torch.float64)
         counted = max(int(self.by_class[head].sum()), 1)
-        landed = dict(zip(LANDINGS, self.landings[:, head].unbind(-1), strict=True))
-        ends: dict[str, float | None] = dict.fromkeys(("updates", "moved", "pattern", "metastable", "average", "moving"))
-        if len(self.landings):
-            still, k = landed["settled"] > 0, landed["k"]
-            single, wide = still & (k == 1), still & (k > 1) & (k > BOUNDS[0] * landed["attended"])
-            shares = {"pattern": single, "metastable": still & ~single & ~wide, "average": wide, "moving": ~still}
-            ends = {name: _mean(which) for name, which in shares.items()}
-            ends |= {name: float(landed[name].median()) for name in ("updates", "moved")}
         return Head(
             layer=self.name,
             head=head,
@@ -113,8 +114,11 @@ class LayerReading:
             share=float((rows[:, 0] / rows[:, 1]).median()),
             spread=_four(torch.quantile(rows[:, 0], percent, interpolation="lower").tolist()),
             classes=_four([n / counted for n in self.by_class[head].tolist()]),
-            **{name: medians[name] for name in ("entropy", "energy", "frobenius", "spectral")},
-            **ends,
+            entropy=medians["entropy"],
+            energy=medians["energy"],
+            frobenius=medians["frobenius"],
+            spectral=medians["spectral"],
+            landing=_landing(self.landings[:, head]),
         )
 
 
@@ -146,7 +150,9 @@ class HeadReport:
                 return found
         raise HopfieldError(f"no layer {layer!r}; there are {', '.join(found.name for found in self.layers)}")
 
-    def find(self, regimes: str | Collection[str] = CLASSES, layers: slice | Collection[int] | None = None) -> list[Head]:
+    def find(
+        self, regimes: str | Collection[str] = CLASSES, layers: slice | Collection[int] | None = None
+    ) -> list[Head]:
         """The heads of some classes in some layers, ready for `replace_heads`.
 
         Args:
@@ -172,7 +178,7 @@ class HeadReport:
         yield ["layer", "head", "class", "k", "k/N", "k 5-95 %", "entropy", "energy", "|J|_F", "|J|_2", "ends at"]
         for head in self.heads:
             yield [
-                head.layer,
+                head.layer or "(model)",
                 str(head.head),
                 head.regime or "-",
                 f"{head.k:.0f}",
@@ -182,13 +188,15 @@ class HeadReport:
                 f"{head.energy:.3g}",
                 f"{head.frobenius:.3g}",
                 f"{head.spectral:.3g}",
-                _landing(head),
+                _most(head.landing),
             ]
 
     def __str__(self) -> str:
         table = [[cell.replace("nan", "-") for cell in row] for row in self.rows()]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return "\n".join("  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in table)
+        return "\n".join(
+            "  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in table
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the samples, in JSON's terms; numbers that there are not are None."""
@@ -201,18 +209,24 @@ class HeadReport:
         Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
 
 
-def _landing(head: Head) -> str:
+def _landing(rows: Tensor) -> Landing | None:
+    """Where rows (m, 5) end."""
+    if not len(rows):
+        return None
+    found = dict(zip(LANDINGS, rows.unbind(-1), strict=True))
+    still, k = found["settled"] > 0, found["k"]
+    pattern = still & (k == 1)
+    average = still & ~pattern & (k > BOUNDS[0] * found["attended"])
+    shares = [float(which.double().mean()) for which in (pattern, still & ~pattern & ~average, average, ~still)]
+    return Landing(float(found["updates"].median()), float(found["moved"].median()), *shares)
+
+
+def _most(landing: Landing | None) -> str:
     """Where most rows end, in words."""
-    shares = {name: getattr(head, name) for name in ("pattern", "metastable", "average", "moving")}
-    known = {name: share for name, share in shares.items() if share is not None}
-    if not known:
+    if landing is None:
         return "-"
-    name = max(known, key=lambda name: known[name])
-    return f"{name} {known[name]:.0%} after {head.updates:.0f}"
-
-
-def _mean(which: Tensor) -> float:
-    return float(which.double().mean())
+    name = max(("pattern", "metastable", "average", "moving"), key=lambda name: getattr(landing, name))
+    return f"{name} {getattr(landing, name):.0%} after {landing.updates:.0f}"
 
 
 def _four(numbers: list[float]) -> tuple[float, float, float, float]:
@@ -221,4 +235,4 @@ def _four(numbers: list[float]) -> tuple[float, float, float, float]:
 
 
 def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and math.isnan(value) else value

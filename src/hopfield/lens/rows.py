@@ -7,6 +7,8 @@ not with its square.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -50,100 +52,121 @@ def measure(call: Call, rows: Tensor, mass: float) -> Tensor:
     Returns:
         (B, r, h, 6), NaN for rows that attend to nothing.
     """
+    if not isinstance(call.separation, Softmax):
+        return _general(call, rows, mass)
+    batch, heads = call.query.shape[:2]
+    result = torch.full((batch, heads, rows.numel(), len(QUANTITIES)), torch.nan, dtype=torch.float64)
+    for tile in tiles(call, rows):
+        result[tile.sequences, :, tile.places] = digest(tile.logs, tile.facts, mass, tile.rooms).cpu().double()
+    return result.transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Some query rows of some sequences, before their keys are sorted."""
+
+    sequences: slice
+    """Which of the sequences they belong to,"""
+    places: slice
+    """and which of the rows they are."""
+    logs: Tensor
+    """ln(p_i / max p), (B, h, r, N), not sorted; the next tile has the same memory."""
+    facts: Tensor
+    """N, 1/β, and the energy without -ln(Σ p_i / max p) / β, (B, h, r, 3)"""
+    rooms: tuple[Tensor, ...]
+    """Memory like that of the logs."""
+
+
+def tiles(call: Call, rows: Tensor) -> Iterator[Tile]:
+    """Some query rows of an attention by softmax, in pieces of a bounded number of scores."""
     batch, heads, keys = call.key.shape[:3]
+    if not (batch and keys and rows.numel()):
+        return
+    together = max(1, _ENTRIES // (heads * keys))  # rows in a tile
+    group = max(1, together // rows.numel())  # sequences in a tile
+    processor = call.key.device.type == "cpu"
+    wide = torch.float64 if processor else torch.promote_types(call.key.dtype, torch.float32)
+    narrow = torch.promote_types(call.query.dtype, torch.float32)
+    # memory that serves all tiles: new memory costs as much as the arithmetic
+    size = min(group, batch) * min(together, rows.numel()) * heads * keys
+    room = call.key.new_empty(size, dtype=wide)
+    rooms = [call.key.new_empty(size, dtype=narrow) for _ in range(5)]
+    for start in range(0, batch, group):
+        part = call.sequences(slice(start, start + group))
+        key = part.key.to(wide)  # (B, h, N, k)
+        for first in range(0, rows.numel(), together):
+            places = slice(first, first + together)
+            shape = (part.key.shape[0], heads, rows[places].numel(), keys)
+            scores, logs, *others = (t[: math.prod(shape)].view(shape) for t in (room, *rooms))
+            facts = _begin(part, key, rows[places], scores, logs)
+            yield Tile(slice(start, start + group), places, logs, facts, tuple(others))
+
+
+@torch.no_grad()
+def _begin(call: Call, key: Tensor, rows: Tensor, scores: Tensor, logs: Tensor) -> Tensor:
+    """Write the logs of a tile; its facts."""
+    beta = call.scale
+    query = call.query[..., rows, :].to(scores.dtype)  # (B, h, r, k)
     # autocast would take the products back to half precision
-    with torch.no_grad(), torch.autocast(call.query.device.type, enabled=False):
-        if keys == 0 or rows.numel() == 0:
-            return call.query.new_full((batch, rows.numel(), heads, len(QUANTITIES)), math.nan, dtype=torch.float32)
-        tiles = rows.split(max(1, _ENTRIES // (batch * heads * keys)))
-        if isinstance(call.separation, Softmax):
-            room = _Room(call, tiles[0].numel())
-            parts = [room.measure(part, mass) for part in tiles]
-        else:
-            parts = [_general(call, part, mass) for part in tiles]
-    return torch.cat(parts, 2).permute(0, 2, 1, 3)
+    with torch.autocast(scores.device.type, enabled=False):
+        torch.matmul(query * beta, key.mT, out=scores)
+    mask, bias = call.mask_of(rows), call.bias_of(rows)
+    height = key.square().sum(-1).unsqueeze(-2) / 2  # (B, h, 1, N)
+    if bias is not None:
+        scores += bias
+        height = height + bias / beta
+    if mask is not None:
+        scores.masked_fill_(~mask, -math.inf)
+        height = height.masked_fill(~mask, -math.inf)
+    top = scores.amax(-1, keepdim=True)
+    # differences are as exact in the narrower type as the scores were in the wider
+    logs.copy_(scores.sub_(top)).clamp_(min=_NOTHING)
+    attended = _attended(mask, scores.shape, scores.device)
+    energy = (attended.log() - top) / beta + query.square().sum(-1, keepdim=True) / 2 + height.amax(-1, keepdim=True)
+    scale = torch.ones_like(energy) / beta
+    return torch.cat([attended.to(energy.dtype), scale, energy], -1)
 
 
-class _Room:
-    """Keys, and memory for one tile of scores that serves all tiles: new memory costs as much as the arithmetic."""
-
-    def __init__(self, call: Call, rows: int) -> None:
-        self.call = call
-        self.beta: float | Tensor = call.scale
-        if isinstance(self.beta, Tensor):  # one for each head
-            self.beta = self.beta.to(call.key.device).expand(call.key.shape[0], call.heads, 1, 1).flatten(0, 1)
-        wide = torch.float64 if call.key.device.type == "cpu" else torch.promote_types(call.key.dtype, torch.float32)
-        narrow = torch.promote_types(call.query.dtype, torch.float32)
-        self.key = call.key.to(wide).flatten(0, 1).mT  # (B h, k, N)
-        self.height = self.key.square().sum(-2, keepdim=True).unflatten(0, call.key.shape[:2]) / 2  # (B, h, 1, N)
-        self.rising = self.height.cummax(-1).values if call.causal and call.mask is None else None
-        shape = (self.key.shape[0], rows, self.key.shape[-1])
-        self.scores = self.key.new_empty(shape)
-        self.rooms = [self.key.new_empty(shape, dtype=narrow) for _ in range(5)]
-
-    def measure(self, rows: Tensor, mass: float) -> Tensor:
-        """(B, h, r, 6)"""
-        call, count = self.call, rows.numel()
-        beta, (batch, heads), keys = self.beta, call.query.shape[:2], self.key.shape[-1]
-        query = call.query[..., rows, :].to(self.key.dtype)
-        # a part of the rows of a tile would not be contiguous
-        size = batch * heads * count * keys
-        scores = self.scores.view(-1)[:size].view(-1, count, keys)
-        logs, weights, *rooms = (t.view(-1)[:size].view_as(scores) for t in self.rooms)
-        query = query.flatten(0, 1)
-        torch.bmm(query * beta, self.key, out=scores)
-        mask, bias = call.mask_of(rows), call.bias_of(rows)
-        by_head = scores.unflatten(0, (batch, heads))
-        if bias is not None:
-            by_head += bias
-        if mask is not None:
-            by_head.masked_fill_(~mask, -math.inf)
-        top = scores.amax(-1, keepdim=True)
-        # differences are as exact in the narrower type as the scores were in the wider; NaN if there is no key
-        torch.sub(scores, top, out=logs).clamp_(min=_NOTHING)
-        ascending(logs)
-        torch.exp(logs, out=weights)
-        total = weights.sum(-1, keepdim=True)
-        weights /= total
-        entropy = total.log() - logs.mul_(weights).sum(-1, keepdim=True)
-        attended = _attended(call, rows, mask).reshape_as(top)
-        k = _fewest(weights, mass, attended, rooms[0])
-        lse = top + total.log()
-        peak = self._peak(rows, mask, bias).expand(batch, heads, count).reshape_as(top)
-        energy = (attended.log() - lse) / beta + query.square().sum(-1, keepdim=True) / 2 + peak
-        first, second = weights[..., -1:].clone(), weights[..., -2:-1].clone()
-        weights[..., -2:] = 0
-        if keys == 1:
-            second = torch.zeros_like(first)
-        frobenius, spectral = beta * jacobian_norms(weights, first, second, (rooms[0], rooms[1], rooms[2]))
-        found = torch.cat([t.to(energy.dtype) for t in (k, attended, entropy, energy, frobenius, spectral)], -1)
-        return found.masked_fill_(top == -math.inf, math.nan).unflatten(0, (batch, heads))
-
-    def _peak(self, rows: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
-        """max_i (½|x_i|² + b_i) over the keys that a row attends to, (B, h, r or 1)."""
-        if bias is None and self.rising is not None:
-            return self.rising[..., 0, rows]
-        height = self.height if bias is None else self.height + bias
-        if mask is not None:
-            height = torch.where(mask, height, -math.inf)
-        return height.amax(-1)
-
-
-def _general(call: Call, rows: Tensor, mass: float) -> Tensor:
-    """The same for any separation function, but for the norms."""
-    task = call.task(rows)
-    scores = task.scores()
-    weights = task.weights().to(scores.dtype)
+@torch.no_grad()
+def digest(logs: Tensor, facts: Tensor, mass: float, rooms: tuple[Tensor, ...] | None = None) -> Tensor:
+    """The quantities (..., 6) of rows with logs (..., N), which are spent, and facts (..., 3), as in `Tile`."""
+    weights, room, *more = rooms or [torch.empty_like(logs) for _ in range(4)]
+    attended, temperature, energy = facts.split(1, -1)
+    ascending(logs)
+    torch.exp(logs, out=weights)
     total = weights.sum(-1, keepdim=True)
-    attended = _attended(call, rows, call.mask_of(rows)).unsqueeze(-1)
-    share = weights / total
-    ascending(share)
-    k = _fewest(share, mass, attended, torch.empty_like(share))
-    entropy = torch.special.entr(weights).sum(-1, keepdim=True)
-    energy = task_energy(task).unsqueeze(-1)
-    norm = torch.full_like(energy, math.nan)
-    found = torch.cat([t.to(energy.dtype) for t in (k, attended, entropy, energy, norm, norm)], -1)
-    return found.masked_fill_(total <= 0, math.nan)
+    weights /= total
+    log_total = total.log()
+    entropy = log_total - logs.mul_(weights).sum(-1, keepdim=True)
+    k = _fewest(weights, mass, attended, room)
+    first = weights[..., -1:].clone()
+    second = weights[..., -2:-1].clone() if weights.shape[-1] > 1 else torch.zeros_like(first)
+    weights[..., -2:] = 0
+    frobenius, spectral = jacobian_norms(weights, first, second, (room, more[0], more[1])) / temperature
+    energy = energy - log_total * temperature
+    found = torch.cat([t.to(energy.dtype) for t in (k, attended, entropy, energy, frobenius, spectral)], -1)
+    return found.masked_fill_(attended == 0, math.nan)
+
+
+@torch.no_grad()
+def _general(call: Call, rows: Tensor, mass: float) -> Tensor:
+    """The quantities (B, r, h, 6) for any separation function; there are no norms."""
+    parts = []
+    for some in rows.split(max(1, _ENTRIES // max(1, math.prod(call.key.shape[:-1])))):
+        task = call.task(some)
+        scores = task.scores()
+        weights = task.weights().to(scores.dtype)
+        total = weights.sum(-1, keepdim=True)
+        attended = _attended(call.mask_of(some), scores.shape, scores.device)
+        shares = weights / total
+        ascending(shares)
+        k = _fewest(shares, mass, attended, torch.empty_like(shares))
+        entropy = torch.special.entr(weights).sum(-1, keepdim=True)
+        energy = task_energy(task).unsqueeze(-1)
+        norm = torch.full_like(energy, math.nan)
+        found = torch.cat([t.to(energy.dtype) for t in (k, attended, entropy, energy, norm, norm)], -1)
+        parts.append(found.masked_fill_(total <= 0, math.nan))
+    return torch.cat(parts, 2).transpose(1, 2)
 
 
 def _fewest(weights: Tensor, mass: float, attended: Tensor, room: Tensor) -> Tensor:
@@ -154,15 +177,13 @@ def _fewest(weights: Tensor, mass: float, attended: Tensor, room: Tensor) -> Ten
     return (weights.shape[-1] - left).minimum(attended)
 
 
-def _attended(call: Call, rows: Tensor, mask: Tensor | None) -> Tensor:
-    """N of each row, (B, h, r), float64."""
-    shape = (*call.query.shape[:2], rows.numel())
-    keys = call.key.shape[-2]
+def _attended(mask: Tensor | None, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """N of each row, (..., h, r, 1), for scores of a shape (..., h, r, N)."""
     if mask is None:
-        return torch.full(shape, keys, dtype=torch.float64, device=rows.device)
+        return torch.full((*shape[:-1], 1), shape[-1], dtype=torch.float64, device=device)
     # a mask of one column is one for all keys
-    count = mask.expand(*mask.shape[:-1], keys).sum(-1, dtype=torch.float64)
-    return count.expand(shape)
+    count = mask.expand(*mask.shape[:-1], shape[-1]).sum(-1, keepdim=True, dtype=torch.float64)
+    return count.expand(*shape[:-1], 1)
 
 
 def ascending(rows: Tensor) -> None:

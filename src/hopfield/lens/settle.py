@@ -29,16 +29,17 @@ def settle(call: Call, rows: Tensor, sequence: int, mass: float) -> Tensor:
         attended to; 1 if it stood still within 64 updates. NaN for rows that attend to nothing.
     """
     with torch.no_grad(), torch.autocast(call.query.device.type, enabled=False):
-        task = call.task(rows, slice(sequence, sequence + 1))
+        call = call.sequences(slice(sequence, sequence + 1))
+        task = call.task(rows)
         reach = task.patterns.to(task.compute_dtype).square().sum(-1).amax().sqrt()
         tol = max(float(reach) * _TOL, 1e-30)
         found = retrieve_task(task, False, None, tol, _MAX_STEPS, 1e-6)
         moved = (found.state - task.query).to(task.compute_dtype).square().sum(-1).sqrt() / reach
         mask = call.mask_of(rows)
         k = found.support(mass)
-        attended = torch.full_like(k, call.key.shape[-2])
-        if mask is not None:
-            mask = mask[sequence : sequence + 1] if mask.dim() == 4 and mask.shape[0] > 1 else mask
-            attended = mask.expand(*mask.shape[:-1], call.key.shape[-2]).sum(-1).expand(k.shape)
+        keys = call.key.shape[-2]
+        attended = (
+            torch.full_like(k, keys) if mask is None else mask.expand(*mask.shape[:-1], keys).sum(-1).expand_as(k)
+        )
         result = torch.stack([t.to(moved.dtype) for t in (found.steps, moved, k, attended, found.converged)], -1)
-    return result[0].masked_fill(attended[0].unsqueeze(-1) == 0, float("nan")).transpose(0, 1)
+    return result.masked_fill(attended.unsqueeze(-1) == 0, torch.nan)[0].transpose(0, 1)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +21,12 @@ from hopfield.errors import HopfieldError
 from hopfield.lens.call import Call
 
 
-class Listener(Protocol):
-    """What may be attached to the attentions of a model."""
+class Listener:
+    """What is attached to the attentions of a model; `site` is the name of the module that attends."""
 
     def edit(self, site: str, call: Call) -> Call:
-        """The call that is to be made in place of this one."""
+        """The call that is to be made in place of this one, or this one itself."""
+        return call
 
     def read(self, site: str, call: Call) -> None:
         """Look at a call, as it is after all edits."""
@@ -86,13 +86,13 @@ def attend(
     found = listeners(module)
     if not found:
         return original(), None
-    call = make()
+    call = made = make()
     for listener, site in found:
         call = listener.edit(site + suffix, call)
     if reads_now():
         for listener, site in found:
             listener.read(site + suffix, call)
-    return call.run() if call.edited else original(), call
+    return original() if call is made else call.run(), call
 
 
 def listeners(module: nn.Module) -> list[tuple[Listener, str]]:

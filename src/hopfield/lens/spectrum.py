@@ -37,10 +37,10 @@ def jacobian_norms(others: Tensor, first: Tensor, second: Tensor, rooms: Rooms) 
     return torch.stack([frobenius, _largest_eigenvalue(others, first, second, moment2, moment3, rooms)])
 
 
-def _largest_eigenvalue(
-    others: Tensor, a: Tensor, b: Tensor, moment2: Tensor, moment3: Tensor, rooms: Rooms
-) -> Tensor:
-    """The largest eigenvalue λ of diag(p) - p pᵀ, in [p_2, p_1]: with w = p_1 - p_2 and δ = λ - p_2 the root of
+def _largest_eigenvalue(others: Tensor, a: Tensor, b: Tensor, moment2: Tensor, moment3: Tensor, rooms: Rooms) -> Tensor:
+    """The largest eigenvalue λ of diag(p) - p pᵀ, in [p_2, p_1].
+
+    With w = p_1 - p_2, δ = λ - p_2 is the root of
 
         p_1² / (w - δ) - p_2² / δ - R(δ) = 1,   R(δ) = Σ_{i≥3} p_i² / (δ + p_2 - p_i).
 
@@ -67,16 +67,17 @@ def _root(a: Tensor, b: Tensor, mass: Tensor, offset: Tensor, start: Tensor) -> 
     """The δ in [0, w] for R(δ) = mass / (δ + offset), from a δ close to it."""
     width, delta = a - b, start
     a, b = a * a, b * b
-    both, product = a + b, 4 * b * width
+    both, product = (a + b) / 2, b * width
     for _ in range(3):
-        lead = 1 + mass / (delta + offset).clamp(min=torch.finfo(a.dtype).tiny)
-        linear = both - lead * width
-        root = (linear * linear + lead * product).sqrt()
+        lead = 1 + mass / (delta + offset).clamp_(min=torch.finfo(a.dtype).tiny)
+        linear = both - lead * width / 2
+        root = (linear * linear + lead * product).sqrt_() + linear.abs()
         # of the two forms of the root the one that adds
-        delta = torch.where(linear > 0, product / (2 * (linear + root)), (root - linear) / (2 * lead))
+        delta = torch.where(linear > 0, product / root, root / lead)
     return delta
 
 
 def _length2(rows: Tensor) -> Tensor:
     """Σ x², (..., 1)."""
-    return torch.linalg.vector_norm(rows, dim=-1, keepdim=True).square_()
+    length: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    return length.square_()

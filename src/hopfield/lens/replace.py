@@ -1,0 +1,288 @@
+"""Averages over positions in place of attention heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from hopfield.errors import HopfieldError
+from hopfield.lens import layers
+from hopfield.lens.call import Call
+from hopfield.lens.report import Head
+from hopfield.lens.sites import Attachment, Listener
+from hopfield.nn import GaussianAveraging
+
+Heads = Mapping[str, Iterable[int]] | Iterable[Head | tuple[str, int]]
+"""Heads by the name of their layer: {name: numbers}, pairs (name, number), or what `HeadReport.find` gives."""
+_NAME = "hopfield_averaging"
+
+
+class UniformAveraging(nn.Module):
+    """The mean of all tokens that take part, or, if causal, of those up to the query's own; without parameters.
+
+    Args:
+        heads: h.
+        causal: whether tokens average no tokens after themselves; default False.
+    """
+
+    def __init__(self, heads: int = 1, *, causal: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.causal = causal
+
+    def association_weights(self, tokens: int | None = None, mask: Tensor | None = None) -> Tensor:
+        """The weights of `tokens` tokens, (h, N, N), or for a mask bool (*batch, N), True takes part, with its batch.
+
+        Rows and columns of tokens that are left out are zero.
+        """
+        if mask is None:
+            mask = torch.ones(tokens or 0, dtype=torch.bool)
+        taken = mask.unsqueeze(-2) & mask.unsqueeze(-1)  # (*batch, N, N)
+        if self.causal:
+            taken = taken.tril()
+        weights = taken / taken.sum(-1, keepdim=True).clamp(min=1)
+        return weights.unsqueeze(-3).expand(*weights.shape[:-2], self.heads, *weights.shape[-2:])
+
+    def extra_repr(self) -> str:
+        """What it was built with."""
+        return f"heads={self.heads}, causal={self.causal}"
+
+
+class Replacement(Listener):
+    """Heads that average, until `undo`; also a context manager.
+
+    Attributes:
+        averages: the averages by the name of their layer: parameters of the model like all others.
+        heads: numbers of the replaced heads by the name of their layer.
+        new_parameters: how many parameters the averages have.
+        idle_parameters: how many of the model's no longer matter (queries' and keys' projections of replaced heads),
+            where the sizes are known; they stay, for `undo`. None where they are not.
+    """
+
+    def __init__(self, model: nn.Module, heads: dict[str, tuple[int, ...]], averages: dict[str, nn.Module]) -> None:
+        self.model = model
+        self.heads = heads
+        self.averages = averages
+        self._seen: set[str] = set()
+        self._frozen: list[nn.Parameter] = []
+        self._places: list[tuple[nn.Module, str]] = []
+        for name, average in averages.items():
+            place = model.get_submodule(name)
+            number = sum(child.startswith(_NAME) for child, _ in place.named_children())
+            place.add_module(f"{_NAME}_{number}" if number else _NAME, average)
+            self._places.append((place, f"{_NAME}_{number}" if number else _NAME))
+        self._attachment = Attachment(model, self)
+        self._check = model.register_forward_hook(self._all_seen)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of the averages."""
+        for average in self.averages.values():
+            yield from average.parameters()
+
+    @property
+    def new_parameters(self) -> int:
+        """How many parameters the averages have."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def idle_parameters(self) -> int | None:
+        """How many parameters of the model matter no longer, None where that is not known."""
+        counts = [_projected(self.model.get_submodule(name), len(heads)) for name, heads in self.heads.items()]
+        return None if None in counts else sum(n or 0 for n in counts)
+
+    def freeze_others(self) -> Self:
+        """Let only the averages learn, until `undo`."""
+        own = {id(p) for p in self.parameters()}
+        for parameter in self.model.parameters():
+            if id(parameter) not in own and parameter.requires_grad:
+                parameter.requires_grad_(False)
+                self._frozen.append(parameter)
+        return self
+
+    def undo(self) -> None:
+        """Give the heads their attention back, and everything as it was before. May be called repeatedly."""
+        self._attachment.close()
+        self._check.remove()
+        while self._places:
+            place, name = self._places.pop()
+            delattr(place, name)
+        while self._frozen:
+            self._frozen.pop().requires_grad_(True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self.undo()
+
+    def edit(self, site: str, call: Call) -> Call:
+        """Take the weights of some heads from their average."""
+        average = self.averages.get(site)
+        if average is None:
+            return call
+        heads = self.heads[site]
+        if site not in self._seen:
+            _check_call(site, heads, bool(getattr(average, "causal", False)), call)
+            self._seen.add(site)
+        taken = {head for others, _ in call.averages for head in others}
+        if taken & set(heads):
+            raise HopfieldError(f"heads {sorted(taken & set(heads))} of {site!r} are replaced twice; undo one")
+
+        def weigh(tokens: int, mask: Tensor | None) -> Tensor:
+            weights: Tensor = average.association_weights(tokens if mask is None else None, mask)  # type: ignore[operator]  # a method
+            return weights.to(call.value.device)
+
+        return replace(call, averages=(*call.averages, (heads, weigh)))
+
+    def _all_seen(self, *_: Any) -> None:
+        missed = [name for name in self.averages if name not in self._seen]
+        if missed:
+            raise HopfieldError(
+                f"the heads of {', '.join(map(repr, missed))} were not replaced, for no attention of that name was "
+                "called: the names are those that a HeadLens reports"
+            )
+
+
+def replace_heads(
+    model: nn.Module,
+    heads: Heads,
+    *,
+    with_: str | Callable[[int], nn.Module] = "gaussian",
+    length: int | None = None,
+    causal: bool | None = None,
+    freeze_others: bool = False,
+) -> Replacement:
+    """Put averages over positions in place of attention heads, whose queries and keys then do not matter.
+
+    A replaced head's output is A V with its own values V, and its weights A depend on nothing but positions: Gaussians
+    with a learned mean and width for every position (`hopfield.nn.GaussianAveraging`; Ramsauer et al. 2021, A.5.1.5),
+    or the mean. Padding is averaged nowhere, and positions are those of the tokens that take part. Of the masks only
+    padding and causality are kept: a sliding window is not. The averages' parameters belong to the model: its
+    `parameters()`, `state_dict()`, `to()` and optimisers know them.
+
+    Args:
+        model: a model that a `HeadLens` can read, but for the layers of this library.
+        heads: which; for example `report.find("I", layers=slice(2))`.
+        with_: "gaussian", "uniform", or a function that makes a module for a number of heads, with a method
+            `association_weights(tokens, mask)` like that of `GaussianAveraging` and an attribute `causal`.
+        length: most tokens a sequence may have, for "gaussian"; default what the model's configuration says.
+        causal: whether tokens may see no later ones; default what the attention module says (`is_causal`), else False.
+            A wrong answer is refused in the first call.
+        freeze_others: whether only the averages shall learn.
+
+    Returns:
+        A `Replacement`, whose `undo` brings the model back.
+
+    Raises:
+        HopfieldError: no heads, unknown layers, a length that is not known; when data flow: heads that there are not,
+            a layer where no attention is called, cross-attention with "gaussian", a wrong `causal`.
+    """
+    chosen = _by_layer(model, heads)
+    averages = {}
+    for name, numbers in chosen.items():
+        place = model.get_submodule(name)
+        if isinstance(place, layers.KINDS):
+            raise HopfieldError(
+                f"{name!r} is a {type(place).__name__} of this library: put a GaussianAveraging in its place yourself"
+            )
+        within = bool(getattr(place, "is_causal", False)) if causal is None else causal
+        averages[name] = _average(model, place, len(numbers), with_, length, within)
+    for average, name in zip(averages.values(), chosen, strict=True):
+        example = next((p for p in model.get_submodule(name).parameters() if p.is_floating_point()), None)
+        if example is not None:
+            average.to(example)
+        average.train(model.training)
+    replacement = Replacement(model, chosen, averages)
+    return replacement.freeze_others() if freeze_others else replacement
+
+
+def _by_layer(model: nn.Module, heads: Heads) -> dict[str, tuple[int, ...]]:
+    found: dict[str, list[int]] = {}
+    if isinstance(heads, Mapping):
+        found = {name: list(numbers) for name, numbers in heads.items()}
+    else:
+        for head in heads:
+            name, number = (head.layer, head.head) if isinstance(head, Head) else head
+            found.setdefault(name, []).append(number)
+    if not any(found.values()):
+        raise HopfieldError("there are no heads to replace: give {layer: [numbers]} or what HeadReport.find returns")
+    modules = dict(model.named_modules())
+    for name, numbers in found.items():
+        if name not in modules:
+            raise HopfieldError(
+                f"no module {name!r} in {type(model).__name__}; the names are those of a HeadLens report"
+            )
+        for number in numbers:
+            if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+                raise HopfieldError(f"heads must be whole numbers from 0 on, got {number!r} for {name!r}")
+        if len(set(numbers)) < len(numbers):
+            raise HopfieldError(f"heads of {name!r} are named twice: {sorted(numbers)}")
+    return {name: tuple(sorted(numbers)) for name, numbers in found.items() if numbers}
+
+
+def _average(
+    model: nn.Module,
+    place: nn.Module,
+    heads: int,
+    with_: str | Callable[[int], nn.Module],
+    length: int | None,
+    causal: bool,
+) -> nn.Module:
+    if callable(with_):
+        return with_(heads)
+    if with_ == "uniform":
+        return UniformAveraging(heads, causal=causal)
+    if with_ != "gaussian":
+        raise HopfieldError(f'with_ must be "gaussian", "uniform" or a function that makes a module, got {with_!r}')
+    if length is None:
+        for module in (place, model):
+            config = getattr(module, "config", None)
+            length = length or getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if length is None:
+        raise HopfieldError("how long sequences may be is not known of this model: give length=...")
+    return GaussianAveraging(heads, length=length, heads=heads, causal=causal, project=())
+
+
+def _check_call(site: str, heads: tuple[int, ...], causal: bool, call: Call) -> None:
+    """Refuse what cannot be averaged over positions."""
+    if heads[-1] >= call.heads:
+        raise HopfieldError(f"{site!r} has heads 0 to {call.heads - 1}, got {heads[-1]}")
+    queries, keys = call.query.shape[-2], call.key.shape[-2]
+    if call.crossed or queries > keys:
+        raise HopfieldError(
+            f"{site!r} attends from one sequence to another, where positions do not correspond: "
+            "replace heads of self-attention"
+        )
+    if queries < 2:
+        return
+    own = call.causal
+    if call.mask is not None and call.mask.shape[-2] == queries == keys:
+        later = torch.ones(queries, keys, dtype=torch.bool, device=call.mask.device).triu(1)
+        own = own or not bool((call.mask & later).any())
+    if own != causal:
+        here, there = ("causal", "not") if own else ("not causal", "causal")
+        raise HopfieldError(f"the attention of {site!r} is {here}, its average is {there}: give causal={own}")
+
+
+def _projected(place: nn.Module, heads: int) -> int | None:
+    """Parameters of the projections of queries and keys of some heads of a module."""
+    if isinstance(place, nn.MultiheadAttention):
+        size = place.head_dim
+        keys = place.kdim if place.kdim is not None else place.embed_dim
+        bias = 2 if place.in_proj_bias is not None else 0
+        return int(heads * size * (place.embed_dim + keys + bias))
+    config = getattr(place, "config", None)
+    hidden, count = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
+    if not (hidden and count):
+        return None
+    size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or hidden // count
+    linear = next((getattr(place, n) for n in ("query", "q_proj", "q", "q_lin", "c_attn") if hasattr(place, n)), None)
+    bias = int(getattr(linear, "bias", None) is not None)
+    shared = count // (getattr(config, "num_key_value_heads", None) or count)
+    # keys that several heads share are idle only with the last of them
+    return int(heads * size * (hidden + bias) * (2 if shared == 1 else 1))
