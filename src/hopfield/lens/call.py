@@ -7,12 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hopfield.core.retrieval import Steps, associate_task, retrieve_task
 from hopfield.core.separation import Separation, Softmax
-from hopfield.core.task import Task
+from hopfield.core.task import Task, broadcast
 from hopfield.errors import HopfieldError
+
+# added to a score, what is lower than this stands for -inf: the lowest number of half precision, or what is left of it
+# with a bias added
+_MASKED = torch.finfo(torch.float16).min / 4
 
 Averages = Callable[[int, Tensor | None], Tensor]
 """(N, bool (B, N) or None) -> weights (h', N, N) or (B, h', N, N), whatever the tokens are."""
@@ -40,7 +45,8 @@ class Call:
     causal: bool = False
     """Whether query i attends to no key after the i-th"""
     crossed: bool | None = None
-    """Whether queries and keys belong to different sequences; None: told by their numbers"""
+    """Whether queries and keys belong to different sequences; False: the first L keys belong to the queries, and what
+    follows are more; None: told by their numbers"""
     alive: Tensor | None = None
     """bool (B, L), the query rows that are no padding, where the caller knows them"""
     dropout: float = 0.0
@@ -50,15 +56,18 @@ class Call:
     """Heads whose weights come from their positions alone, and where from"""
 
     def __post_init__(self) -> None:
-        groups, rest = divmod(self.query.shape[-3], self.key.shape[-3])
-        if rest:
+        tensors = {"query": self.query, "key": self.key, "value": self.value}
+        heads = max(tensor.shape[-3] for tensor in tensors.values())
+        batch = broadcast(*(tensor.shape[:-3] for tensor in tensors.values()))
+        if batch is None or any(heads % tensor.shape[-3] for tensor in tensors.values()):
             raise HopfieldError(
-                f"the heads of the queries must be a multiple of those of the keys, got {self.query.shape[-3]} and "
-                f"{self.key.shape[-3]}"
+                "queries, keys and values must be (B, h, rows, size) with as many heads as the queries have, or some "
+                f"that divide it; got {', '.join(str(tuple(tensor.shape)) for tensor in tensors.values())}"
             )
-        if groups > 1:  # several heads share their keys and values
-            object.__setattr__(self, "key", self.key.repeat_interleave(groups, -3))
-            object.__setattr__(self, "value", self.value.repeat_interleave(groups, -3))
+        for name, tensor in tensors.items():
+            groups = heads // tensor.shape[-3]  # several heads may share their keys and values
+            whole = tensor if groups == 1 else tensor.repeat_interleave(groups, -3)
+            object.__setattr__(self, name, whole.expand(*batch, *whole.shape[-3:]))
 
     @property
     def heads(self) -> int:
@@ -76,6 +85,12 @@ class Call:
         alive = None if self.alive is None else self.alive[which]
         return replace(self, query=query, key=key, value=value, mask=cut(self.mask), bias=cut(self.bias), alive=alive)
 
+    @property
+    def within(self) -> bool:
+        """Whether tokens attend to one another: the first L keys are the tokens of the queries."""
+        queries, keys = self.query.shape[-2], self.key.shape[-2]
+        return queries <= keys if self.crossed is False else self.crossed is None and queries == keys
+
     def counted(self) -> Tensor | None:
         """Which query rows are no padding, bool (B, L); None if all are.
 
@@ -83,13 +98,23 @@ class Call:
         """
         if self.alive is not None:
             return self.alive
-        queries, keys = self.query.shape[-2], self.key.shape[-2]
         if self.mask is None:
             return None
+        queries = self.query.shape[-2]
         mask = self.mask.any(1)  # (B or 1, L or 1, N or 1)
-        itself = self.crossed is not True and queries == keys
-        seen = mask.any(-2 if itself else -1)  # (B or 1, L or 1)
+        seen = mask[..., :queries].any(-2) if self.within else mask.any(-1)  # (B or 1, L or 1)
         return seen.expand(self.query.shape[0], queries)
+
+    def tokens(self) -> slice:
+        """The tokens of the queries among those of the keys."""
+        queries, keys = self.query.shape[-2], self.key.shape[-2]
+        if self.within or self.causal:
+            return slice(0, queries)
+        end = keys
+        if self.mask is not None and self.mask.shape[-1] == keys:  # behind them a cache may still be empty
+            seen = self.mask.flatten(0, -2).any(0).nonzero()
+            end = int(seen[-1]) + 1 if len(seen) else keys
+        return slice(max(end - queries, 0), max(end, queries))
 
     def mask_of(self, rows: Tensor) -> Tensor | None:
         """The mask of some query rows, broadcasts to (B, h, rows, N)."""
@@ -114,29 +139,42 @@ class Call:
         bias = None if bias is None else bias / self.scale
         return Task.of(query, self.key, self.value, self.scale, bias, mask, self.separation)
 
+    def last(self) -> Call:
+        """The last of several updates by itself, which reads the values."""
+        if self.steps == 1:
+            return self
+        found = retrieve_task(self.task(), False, self.steps, 1e-6, 1000, 1e-6)
+        return replace(self, query=found.last.query, steps=1)
+
     def weights(self) -> Tensor:
         """The weights of the last association, (B, h, L, N)."""
         weights = retrieve_task(self.task(), False, self.steps, 1e-6, 1000, 1e-6).weights
-        return self._averaged(weights, lambda averages, _: averages)
+        keys = self.key.shape[-2]
+        return self._averaged(weights, lambda averages, _: F.pad(averages, (0, keys - averages.shape[-1])))
 
     def run(self) -> Tensor:
         """What comes out of the heads, (B, h, L, v)."""
         task = replace(self.task(), dropout=self.dropout)
         result = associate_task(task, self.steps, 1e-6, 1000, 1e-6)
-        return self._averaged(result, lambda averages, heads: averages.to(self.value.dtype) @ self.value[:, heads])
+
+        def made(averages: Tensor, heads: list[int]) -> Tensor:
+            return averages.to(self.value.dtype) @ self.value[:, heads, : averages.shape[-1]]
+
+        return self._averaged(result, made)
 
     def _averaged(self, result: Tensor, made: Callable[[Tensor, list[int]], Tensor]) -> Tensor:
-        """A result (B, h, L, any) with some heads made of the weights (h', L, N) or (B, h', L, N) of their averages."""
+        """A result (B, h, L, any) with some heads made of the weights (h', L, N') or (B, h', L, N') of their averages.
+
+        N' are the keys up to the last query's own token.
+        """
         if not self.averages:
             return result
-        queries, keys = self.query.shape[-2], self.key.shape[-2]
-        stored = None
+        rows, stored = self.tokens(), None
         if self.mask is not None:
-            stored = self.mask.any(1).any(-2).expand(self.query.shape[0], keys)  # (B, N)
+            stored = self.mask.any(1).any(-2).expand(self.query.shape[0], self.key.shape[-2])[:, : rows.stop]  # (B, N')
         heads = list(result.unbind(1))
         for chosen, weigh in self.averages:
-            # queries are the last of the tokens where the others come from a cache
-            own = made(weigh(keys, stored)[..., keys - queries :, :], list(chosen))
+            own = made(weigh(rows.stop, stored)[..., rows, :], list(chosen))
             for place, head in enumerate(chosen):
                 heads[head] = own[..., place, :, :].expand_as(heads[head])
         return torch.stack(heads, 1)
@@ -145,7 +183,7 @@ class Call:
 def parted(mask: Tensor | None, key: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """A mask as attention libraries take it (True takes part, or numbers to add), as a mask and a bias.
 
-    Numbers as low as the lowest of a half-precision or of the mask's own type stand for -inf.
+    Numbers as low as the lowest of half precision stand for -inf.
     """
     if mask is None:
         return None, None
@@ -154,7 +192,7 @@ def parted(mask: Tensor | None, key: Tensor) -> tuple[Tensor | None, Tensor | No
     mask = mask[..., : key.shape[-2]]
     if mask.dtype == torch.bool:
         return mask, None
-    alive = mask > max(torch.finfo(mask.dtype).min / 4, -1e30)
+    alive = mask > _MASKED
     zero = mask.masked_fill(~alive, 0.0)
     bias = zero if bool((zero != 0).any()) else None
     return alive, bias

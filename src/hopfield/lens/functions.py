@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import threading
 import weakref
 from collections.abc import Callable
@@ -11,13 +12,16 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
+from hopfield.core.task import broadcast
+from hopfield.errors import HopfieldError
 from hopfield.lens import layers
 from hopfield.lens.call import Call, parted, scale_of
-from hopfield.lens.sites import attend, listeners
+from hopfield.lens.sites import attend, edited, hidden, is_hidden, listeners
 
 # modules with hooks: how many attachments there are, and how to take the hooks off
 _watched: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Any]]] = weakref.WeakKeyDictionary()
@@ -26,9 +30,16 @@ _watched: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Any]]] = weakref.
 @dataclass
 class _Frame:
     module: nn.Module
+    own: bool
+    """Whether it is, or is part of, a layer of this library, which is read as a whole"""
     calls: int = 0
     crossed: bool | None = None
     call: Call | None = None
+    """The last one, where it was changed"""
+    weighs: bool = False
+    """Whether its weights are wanted, too,"""
+    weights: Tensor | None = None
+    """and these, (B h, L, N)"""
 
 
 class _Thread(threading.local):
@@ -43,12 +54,13 @@ _thread = _Thread()
 
 
 def watch(model: nn.Module, apart: list[nn.Module], undo: list[Callable[[], None]]) -> None:
-    """Listen to the functions that the modules of a model call, but for the models `apart` within it."""
+    """Listen to the functions that the modules of a model call, but for transformers' own within the models `apart`."""
     left_out = {inner for outer in apart for inner in outer.modules()}
     for module in model.modules():
+        home = type(module).__module__
         # what has no modules inside and belongs to torch calls no attention
-        leaf = type(module).__module__.startswith("torch.nn.modules") and not any(True for _ in module.children())
-        if module in left_out or leaf:
+        leaf = home.startswith("torch.nn.modules") and not any(True for _ in module.children())
+        if leaf or isinstance(module, nn.Sequential) or (module in left_out and home.startswith("transformers.")):
             continue
         count, handles = _watched.get(module, (0, []))
         if not count:
@@ -57,34 +69,55 @@ def watch(model: nn.Module, apart: list[nn.Module], undo: list[Callable[[], None
                 module.register_forward_hook(_leave, always_call=True),
             ]
             if isinstance(module, layers.KINDS):
-                handles.append(module.register_forward_hook(layers.read, with_kwargs=True))
+                handles.append(module.register_forward_hook(layers.look, with_kwargs=True))
         _watched[module] = (count + 1, handles)
         undo.append(partial(_unwatch, module))
 
 
 def _unwatch(module: nn.Module) -> None:
-    count, handles = _watched[module]
+    count, handles = _watched.get(module, (0, []))
     if count > 1:
         _watched[module] = (count - 1, handles)
         return
-    del _watched[module]
     for handle in handles:
         handle.remove()
+    _watched.pop(module, None)
+    if not _watched:
+        # what an interrupt, of which hooks are not told, has left behind
+        _thread.frames.clear()
+        _end()
 
 
-def _enter(module: nn.Module, _: Any) -> None:
-    _thread.frames.append(_Frame(module))
+def _enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    if module not in _watched and not edited(module):
+        return  # a copy of one that was listened to
+    if isinstance(module, nn.TransformerEncoderLayer) and inputs and inputs[0].is_nested:
+        raise HopfieldError(
+            f"{type(module).__name__} got a nested tensor, which torch's fast path makes of padded ones and whose "
+            "attention cannot be read: attach to the whole nn.TransformerEncoder, or build it with "
+            "enable_nested_tensor=False"
+        )
+    own = isinstance(module, layers.KINDS) or (bool(_thread.frames) and _thread.frames[-1].own)
+    _thread.frames.append(_Frame(module, own))
     if _thread.mode is None:
         _thread.mode = _Mode()
         _thread.mode.__enter__()
 
 
 def _leave(module: nn.Module, _: Any, __: Any) -> None:
+    if not any(frame.module is module for frame in _thread.frames):
+        return
     # a hook that failed on the way in may have left frames behind
-    while _thread.frames and _thread.frames.pop().module is not module:
+    while _thread.frames.pop().module is not module:
         pass
-    if not _thread.frames and _thread.mode is not None:
-        mode, _thread.mode = _thread.mode, None
+    if not _thread.frames:
+        _end()
+
+
+def _end() -> None:
+    mode = _thread.mode
+    if mode is not None and _get_current_function_mode() is mode:
+        _thread.mode = None
         mode.__exit__(None, None, None)
 
 
@@ -93,13 +126,12 @@ class _Mode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        module = _thread.frames[-1].module if _thread.frames else None
-        # the layers of this library are read as wholes
-        if module is not None and not isinstance(module, layers.KINDS) and listeners(module):
-            if func is F.scaled_dot_product_attention:
-                return _attention(*args, **kwargs)
-            if func is F.multi_head_attention_forward:
-                return _multi_head(*args, **kwargs)
+        known = func is F.scaled_dot_product_attention or func is F.multi_head_attention_forward
+        if known and _thread.frames and not is_hidden():
+            frame = _thread.frames[-1]
+            if not frame.own and listeners(frame.module):
+                run = _attention if func is F.scaled_dot_product_attention else _multi_head
+                return run(*args, **kwargs)
         return func(*args, **kwargs)
 
 
@@ -116,56 +148,107 @@ def _attention(
     frame = _thread.frames[-1]
     suffix = f"#{frame.calls + 1}" if frame.calls else ""
     frame.calls += 1
-
-    def original() -> Tensor:
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    if query.is_nested:
+        raise HopfieldError(
+            f"{type(frame.module).__name__} attends over nested tensors, whose scores cannot be read: give padded ones"
         )
 
+    def original() -> Tensor:
+        if frame.weighs:
+            result, frame.weights = _weighed(query, key, value, attn_mask, dropout_p)
+            return result
+        options: dict[str, Any] = {"scale": scale, "enable_gqa": enable_gqa}
+        output: Tensor = F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, **options)
+        return output
+
+    dims = max(query.dim(), key.dim(), value.dim())
+    q, k, v = (_at_least(tensor, max(dims, 4), 3 if dims < 4 else 0) for tensor in (query, key, value))
+    batch = broadcast(q.shape[:-3], k.shape[:-3], v.shape[:-3]) or q.shape[:-3]
+
+    def four(tensor: Tensor) -> Tensor:
+        return tensor.expand(*batch, *tensor.shape[-3:]).flatten(0, -4)
+
     def make() -> Call:
-        mask, bias = parted(attn_mask if attn_mask is None or query.dim() != 3 else attn_mask.unsqueeze(-3), key)
-        q, k, v = (_four(t, query.dim()) for t in (query, key, value))
+        mask = attn_mask
+        if mask is not None:
+            mask = _at_least(mask, max(dims, 4), 3 if dims < 4 else 0)
+            mask = four(mask) if dims > 4 else mask
+        taken, bias = parted(mask, k)
         return Call(
-            query=q,
-            key=k,
-            value=v,
+            query=four(q),
+            key=four(k),
+            value=four(v),
             scale=scale_of(query, scale),
-            mask=mask,
+            mask=taken,
             bias=bias,
             causal=is_causal,
             crossed=frame.crossed,
             dropout=dropout_p,
         )
 
-    result, frame.call = attend(frame.module, make, original, suffix)
-    return result.reshape(*query.shape[:-1], value.shape[-1])
+    def arrange(result: Tensor) -> Tensor:
+        sizes = (*batch, result.shape[1]) if dims > 3 else batch[: dims - 2]
+        return result.reshape(*sizes, *result.shape[-2:])
+
+    result, frame.call = attend(frame.module, make, original, arrange, suffix)
+    return result
 
 
-def _four(tensor: Tensor, dims: int) -> Tensor:
-    """(B, h, rows, size), of which a tensor of two or three dimensions has one head."""
-    if dims < 4:
-        tensor = tensor.unsqueeze(-3)
-    return tensor.reshape(-1, *tensor.shape[-3:])
+def _at_least(tensor: Tensor, dims: int, place: int) -> Tensor:
+    """A tensor with more dimensions of one entry, before the last two (place = 3) or before all."""
+    if place and tensor.dim() == place:
+        tensor = tensor.unsqueeze(-place)
+    while tensor.dim() < dims:
+        tensor = tensor.unsqueeze(0)
+    return tensor
 
 
 def _multi_head(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    """`F.multi_head_attention_forward`, which attends by the function above where it is not to return its weights.
-
-    Where it is, they are computed beside (before dropout).
-    """
+    """`F.multi_head_attention_forward`, which attends by the function above, weights or not."""
     frame = _thread.frames[-1]
-    frame.crossed = key is not query
     given = _signature.bind(query, key, value, *args, **kwargs)
-    wanted = given.arguments.get("need_weights", True)
-    average = given.arguments.get("average_attn_weights", True)
-    given.arguments["need_weights"] = False
-    frame.call = None
-    result, _ = _body(*given.args, **given.kwargs)
-    if not wanted or frame.call is None:
-        return result, None
-    weights = frame.call.weights()  # (B, h, L, N)
+    given.apply_defaults()
+    arguments = given.arguments
+    wanted, average = arguments["need_weights"], arguments["average_attn_weights"]
+    arguments["need_weights"] = False
+    if wanted and arguments["attn_mask"] is not None:  # then the mask counts, not the hint
+        arguments["is_causal"] = False
+    frame.crossed, frame.weighs, frame.weights, frame.call = not _same(query, key), wanted, None, None
+    try:
+        result, _ = _body(*given.args, **given.kwargs)
+        if not wanted:
+            return result, None
+        if frame.call is None:
+            assert frame.weights is not None
+            weights = frame.weights.unflatten(0, (-1, arguments["num_heads"]))  # (B, h, L, N)
+        else:
+            with hidden():
+                weights = frame.call.weights()
+    finally:
+        frame.crossed, frame.weighs, frame.weights, frame.call = None, False, None, None
     weights = weights.mean(1) if average else weights
     return result, weights if query.dim() == 3 else weights.squeeze(0)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are one; `nn.MultiheadAttention` may have transposed both."""
+    return one is other or (
+        one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
+    )
+
+
+def _weighed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> tuple[Tensor, Tensor]:
+    """What `F.multi_head_attention_forward` computes for its weights: values (B, h, L, v), weights (B h, L, N)."""
+    q, k, v = (tensor.flatten(0, 1) for tensor in (query, key, value))
+    q = q * math.sqrt(1.0 / q.shape[-1])
+    if mask is None:
+        weights = torch.bmm(q, k.transpose(-2, -1))
+    else:
+        weights = torch.baddbmm(mask.flatten(0, 1), q, k.transpose(-2, -1))
+    weights = F.softmax(weights, dim=-1)
+    if dropout > 0:
+        weights = F.dropout(weights, p=dropout)
+    return torch.bmm(weights, v).unflatten(0, query.shape[:2]), weights
 
 
 _signature = inspect.signature(F.multi_head_attention_forward)

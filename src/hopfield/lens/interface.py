@@ -2,40 +2,76 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
+import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from hopfield.errors import HopfieldError
 from hopfield.lens.call import Call, parted, scale_of
-from hopfield.lens.sites import attend
+from hopfield.lens.sites import attend, hidden
 
 _PREFIX = "hopfield_"
 # configurations whose attention goes through here: how many attachments there are, and the name to go back to
 _opened: dict[int, tuple[Any, str | None, int]] = {}
 # what may come with a call and changes its scores in ways that are no association
-_FOREIGN = {"softcap": "caps its scores", "s_aux": "has attention sinks", "sinks": "has attention sinks"}
+_FOREIGN = {
+    "softcap": "caps its scores",
+    "s_aux": "has attention sinks",
+    "sinks": "has attention sinks",
+    "head_mask": "scales the weights of its heads",
+}
+_HEAD_MASKS = ("head_mask", "decoder_head_mask", "cross_attn_head_mask")
+# how modules that attend from one sequence to another are called
+_CROSSING = re.compile(r"cross|enc_?dec|encoder_(decoder_)?att", re.IGNORECASE)
+_crossing: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+class _Name(str):
+    """The name of an attention that goes through here, equal to that of the original: some models compare it."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == other or str(self).removeprefix(_PREFIX) == other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(str(self))
 
 
 def open_(model: nn.Module, undo: list[Callable[[], None]]) -> list[nn.Module]:
     """Lead the attentions of all models of transformers inside `model` through `attend`.
 
     Returns:
-        The models that are led so.
+        The models that are led so, and single modules of such.
     """
     transformers = sys.modules.get("transformers")
     if transformers is None:  # then no model can be one of its
         return []
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, transformers.PreTrainedModel) and _looks_up(module)
-    ]
-    for name, module in found:
+    found: list[nn.Module] = []
+    covered: set[nn.Module] = set()
+    for name, module in model.named_modules():
+        whole = isinstance(module, transformers.PreTrainedModel) and _looks_up(module)
+        if not (whole or (module not in covered and _is_part(module))):
+            continue
         _open_config(name or type(module).__name__, module.config, undo)
-    return [module for _, module in found]
+        found.append(module)
+        covered.update(module.modules())
+        if whole:
+            hook = module.register_forward_pre_hook(_refuse_head_mask, with_kwargs=True)
+            undo.append(hook.remove)
+        for path, inner in module.named_modules(prefix="" if whole else name):
+            if _CROSSING.search(".".join(path.split(".")[-2:])):
+                _crossing.add(inner)
+    return found
 
 
 def _looks_up(model: Any) -> bool:
@@ -44,6 +80,23 @@ def _looks_up(model: Any) -> bool:
     if check is not None:
         return bool(check())
     return bool(getattr(model, "_supports_attention_backend", False) or getattr(model, "_supports_sdpa", False))
+
+
+def _is_part(module: nn.Module) -> bool:
+    """Whether a module that is no model looks its attention function up, for it belonged to one that does."""
+    return hasattr(getattr(module, "config", None), "_attn_implementation_internal") and hasattr(
+        sys.modules.get(type(module).__module__), "ALL_ATTENTION_FUNCTIONS"
+    )
+
+
+def _refuse_head_mask(module: nn.Module, _: Any, given: dict[str, Any]) -> None:
+    """Transformers 5 has no head masks, and lets them pass without effect."""
+    names = [name for name in _HEAD_MASKS if given.get(name) is not None]
+    if names and id(module.config) in _opened and not set(names) & set(inspect.signature(module.forward).parameters):
+        raise HopfieldError(
+            f"{type(module).__name__} takes no {' and '.join(names)} (transformers 5 has none), and would ignore "
+            f"{'them' if len(names) > 1 else 'it'}: use hopfield.lens.replace_heads"
+        )
 
 
 def _open_config(name: str, config: Any, undo: list[Callable[[], None]]) -> None:
@@ -56,19 +109,19 @@ def _open_config(name: str, config: Any, undo: list[Callable[[], None]]) -> None
             original = original.removeprefix(_PREFIX)
         config._attn_implementation_internal = _register(name, original or "eager")
     _opened[key] = (config, original, count + 1)
-
-    def close() -> None:
-        config, original, count = _opened[key]
-        if count > 1:
-            _opened[key] = (config, original, count - 1)
-        else:
-            del _opened[key]
-            config._attn_implementation_internal = original
-
-    undo.append(close)
+    undo.append(partial(_close_config, config))
 
 
-def _register(where: str, original: str) -> str:
+def _close_config(config: Any) -> None:
+    key, name = id(config), config._attn_implementation
+    _, original, count = _opened.pop(key, (config, str(name).removeprefix(_PREFIX), 1))
+    if count > 1:
+        _opened[key] = (config, original, count - 1)
+    else:
+        config._attn_implementation_internal = original
+
+
+def _register(where: str, original: str) -> _Name:
     """The name under which an attention function goes through `attend`, registered with its mask function."""
     from transformers import AttentionInterface
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
@@ -79,8 +132,8 @@ def _register(where: str, original: str) -> str:
             f"{where} uses the attention {original!r}, a kernel that keeps its scores to itself; "
             'load the model with attn_implementation="sdpa", or call model.set_attn_implementation("sdpa")'
         )
-    name = _PREFIX + original
-    if name not in ALL_ATTENTION_FUNCTIONS.valid_keys():
+    name = _Name(_PREFIX + original)
+    if str(name) not in ALL_ATTENTION_FUNCTIONS.valid_keys():
 
         def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
             function = _eager(module) if original == "eager" else ALL_ATTENTION_FUNCTIONS[original]
@@ -90,16 +143,20 @@ def _register(where: str, original: str) -> str:
                 nonlocal weights
                 result: Tensor
                 result, weights = function(module, query, key, value, mask, **options)
-                return result.transpose(1, 2)
+                return result
 
             def make() -> Call:
                 return _call(module, original, query, key, value, mask, options)
 
-            return attend(module, make, run)[0].transpose(1, 2).contiguous(), weights
+            result, call = attend(module, make, run, lambda heads: heads.transpose(1, 2).contiguous())
+            if call is not None and original == "eager":
+                with hidden():
+                    weights = call.weights()
+            return result, weights
 
-        AttentionInterface.register(name, attention)
+        AttentionInterface.register(str(name), attention)
         if original in ALL_MASK_ATTENTION_FUNCTIONS.valid_keys():
-            AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[original])
+            AttentionMaskInterface.register(str(name), ALL_MASK_ATTENTION_FUNCTIONS[original])
     return name
 
 
@@ -147,7 +204,9 @@ def _call(
 
 
 def _crossed(module: nn.Module) -> bool | None:
-    name = type(module).__name__.casefold()
-    if "cross" in name or getattr(module, "is_cross_attention", False) is True:
+    by_name = module in _crossing or "cross" in type(module).__name__.casefold()
+    if by_name or getattr(module, "is_cross_attention", False) is True:
         return True
-    return None
+    # in a decoder all but cross-attention is causal
+    decodes = getattr(module, "is_decoder", False) is True and getattr(module, "is_causal", None) is False
+    return True if decodes else None

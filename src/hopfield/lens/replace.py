@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from functools import partial
+from itertools import count
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from hopfield.errors import HopfieldError
 from hopfield.lens import layers
 from hopfield.lens.call import Call
 from hopfield.lens.report import Head
-from hopfield.lens.sites import Attachment, Listener
+from hopfield.lens.sites import Edit, check_names, module_of
 from hopfield.nn import GaussianAveraging
 
 Heads = Mapping[str, Iterable[int]] | Iterable[Head | tuple[str, int]]
@@ -34,6 +35,9 @@ class UniformAveraging(nn.Module):
         super().__init__()
         self.heads = heads
         self.causal = causal
+        # has the data type and the device of the model
+        self._one: Tensor
+        self.register_buffer("_one", torch.ones(()), persistent=False)
 
     def association_weights(self, tokens: int | None = None, mask: Tensor | None = None) -> Tensor:
         """The weights of `tokens` tokens, (h, N, N), or for a mask bool (*batch, N), True takes part, with its batch.
@@ -41,11 +45,12 @@ class UniformAveraging(nn.Module):
         Rows and columns of tokens that are left out are zero.
         """
         if mask is None:
-            mask = torch.ones(tokens or 0, dtype=torch.bool)
+            mask = torch.ones(tokens or 0, dtype=torch.bool, device=self._one.device)
         taken = mask.unsqueeze(-2) & mask.unsqueeze(-1)  # (*batch, N, N)
         if self.causal:
             taken = taken.tril()
-        weights = taken / taken.sum(-1, keepdim=True).clamp(min=1)
+        dtype = torch.promote_types(self._one.dtype, torch.float32)
+        weights = taken.to(dtype) / taken.sum(-1, keepdim=True).clamp(min=1)
         return weights.unsqueeze(-3).expand(*weights.shape[:-2], self.heads, *weights.shape[-2:])
 
     def extra_repr(self) -> str:
@@ -53,8 +58,8 @@ class UniformAveraging(nn.Module):
         return f"heads={self.heads}, causal={self.causal}"
 
 
-class Replacement(Listener):
-    """Heads that average, until `undo`; also a context manager.
+class Replacement(Edit):
+    """Heads that average, until `undo`; also a context manager. Made by `replace_heads`.
 
     Attributes:
         averages: the averages by the name of their layer: parameters of the model like all others.
@@ -65,19 +70,17 @@ class Replacement(Listener):
     """
 
     def __init__(self, model: nn.Module, heads: dict[str, tuple[int, ...]], averages: dict[str, nn.Module]) -> None:
-        self.model = model
+        super().__init__(model, heads)
         self.heads = heads
         self.averages = averages
-        self._seen: set[str] = set()
+        self._checked: set[str] = set()
         self._frozen: list[nn.Parameter] = []
-        self._places: list[tuple[nn.Module, str]] = []
-        for name, average in averages.items():
-            place = model.get_submodule(name)
-            number = sum(child.startswith(_NAME) for child, _ in place.named_children())
-            place.add_module(f"{_NAME}_{number}" if number else _NAME, average)
-            self._places.append((place, f"{_NAME}_{number}" if number else _NAME))
-        self._attachment = Attachment(model, self)
-        self._check = model.register_forward_hook(self._all_seen)
+        for site, average in averages.items():
+            place = _place(model, site)
+            names = (f"{_NAME}_{number}" if number else _NAME for number in count())
+            name = next(name for name in names if not hasattr(place, name))
+            place.add_module(name, average)
+            self._undo.append(partial(delattr, place, name))
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The parameters of the averages."""
@@ -92,7 +95,7 @@ class Replacement(Listener):
     @property
     def idle_parameters(self) -> int | None:
         """How many parameters of the model matter no longer, None where that is not known."""
-        counts = [_projected(self.model.get_submodule(name), len(heads)) for name, heads in self.heads.items()]
+        counts = [_projected(_place(self.model, site), heads) for site, heads in self.heads.items()]
         return None if None in counts else sum(n or 0 for n in counts)
 
     def freeze_others(self) -> Self:
@@ -106,32 +109,28 @@ class Replacement(Listener):
 
     def undo(self) -> None:
         """Give the heads their attention back, and everything as it was before. May be called repeatedly."""
-        self._attachment.close()
-        self._check.remove()
-        while self._places:
-            place, name = self._places.pop()
-            delattr(place, name)
+        super().undo()
         while self._frozen:
             self._frozen.pop().requires_grad_(True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        self.undo()
-
     def edit(self, site: str, call: Call) -> Call:
         """Take the weights of some heads from their average."""
+        self.seen(site)
         average = self.averages.get(site)
         if average is None:
             return call
         heads = self.heads[site]
-        if site not in self._seen:
-            _check_call(site, heads, bool(getattr(average, "causal", False)), call)
-            self._seen.add(site)
-        taken = {head for others, _ in call.averages for head in others}
-        if taken & set(heads):
-            raise HopfieldError(f"heads {sorted(taken & set(heads))} of {site!r} are replaced twice; undo one")
+        if site not in self._checked and _check_call(site, heads, bool(getattr(average, "causal", False)), call):
+            self._checked.add(site)
+        taken = {head for others, _ in call.averages for head in others} & set(heads)
+        if taken:
+            raise HopfieldError(f"heads {sorted(taken)} of {site!r} are replaced twice; undo one")
+        tokens, length = call.tokens().stop, getattr(average, "length", None)
+        if isinstance(length, int) and tokens > length:
+            raise HopfieldError(
+                f"{site!r} got {tokens} tokens, its average is for {length} at most: "
+                f"give replace_heads length={tokens}, or cut the sequences"
+            )
 
         def weigh(tokens: int, mask: Tensor | None) -> Tensor:
             weights: Tensor = average.association_weights(tokens if mask is None else None, mask)  # type: ignore[operator]  # a method
@@ -139,13 +138,9 @@ class Replacement(Listener):
 
         return replace(call, averages=(*call.averages, (heads, weigh)))
 
-    def _all_seen(self, *_: Any) -> None:
-        missed = [name for name in self.averages if name not in self._seen]
-        if missed:
-            raise HopfieldError(
-                f"the heads of {', '.join(map(repr, missed))} were not replaced, for no attention of that name was "
-                "called: the names are those that a HeadLens reports"
-            )
+
+def _place(model: nn.Module, site: str) -> nn.Module:
+    return model.get_submodule(module_of(site))
 
 
 def replace_heads(
@@ -185,7 +180,7 @@ def replace_heads(
     chosen = _by_layer(model, heads)
     averages = {}
     for name, numbers in chosen.items():
-        place = model.get_submodule(name)
+        place = _place(model, name)
         if isinstance(place, layers.KINDS):
             raise HopfieldError(
                 f"{name!r} is a {type(place).__name__} of this library: put a GaussianAveraging in its place yourself"
@@ -193,7 +188,7 @@ def replace_heads(
         within = bool(getattr(place, "is_causal", False)) if causal is None else causal
         averages[name] = _average(model, place, len(numbers), with_, length, within)
     for average, name in zip(averages.values(), chosen, strict=True):
-        example = next((p for p in model.get_submodule(name).parameters() if p.is_floating_point()), None)
+        example = next((p for p in _place(model, name).parameters() if p.is_floating_point()), None)
         if example is not None:
             average.to(example)
         average.train(model.training)
@@ -211,12 +206,8 @@ def _by_layer(model: nn.Module, heads: Heads) -> dict[str, tuple[int, ...]]:
             found.setdefault(name, []).append(number)
     if not any(found.values()):
         raise HopfieldError("there are no heads to replace: give {layer: [numbers]} or what HeadReport.find returns")
-    modules = dict(model.named_modules())
+    check_names(model, found)
     for name, numbers in found.items():
-        if name not in modules:
-            raise HopfieldError(
-                f"no module {name!r} in {type(model).__name__}; the names are those of a HeadLens report"
-            )
         for number in numbers:
             if not isinstance(number, int) or isinstance(number, bool) or number < 0:
                 raise HopfieldError(f"heads must be whole numbers from 0 on, got {number!r} for {name!r}")
@@ -234,7 +225,13 @@ def _average(
     causal: bool,
 ) -> nn.Module:
     if callable(with_):
-        return with_(heads)
+        average = with_(heads)
+        if not (isinstance(average, nn.Module) and callable(getattr(average, "association_weights", None))):
+            raise HopfieldError(
+                "with_ must make a module with a method association_weights(tokens, mask), like GaussianAveraging; "
+                f"it made a {type(average).__name__}"
+            )
+        return average
     if with_ == "uniform":
         return UniformAveraging(heads, causal=causal)
     if with_ != "gaussian":
@@ -248,41 +245,65 @@ def _average(
     return GaussianAveraging(heads, length=length, heads=heads, causal=causal, project=())
 
 
-def _check_call(site: str, heads: tuple[int, ...], causal: bool, call: Call) -> None:
-    """Refuse what cannot be averaged over positions."""
+def _check_call(site: str, heads: tuple[int, ...], causal: bool, call: Call) -> bool:
+    """Refuse what cannot be averaged over positions; whether the call told all there is to know."""
     if heads[-1] >= call.heads:
         raise HopfieldError(f"{site!r} has heads 0 to {call.heads - 1}, got {heads[-1]}")
-    queries, keys = call.query.shape[-2], call.key.shape[-2]
-    if call.crossed or queries > keys:
+    if call.crossed or (call.query.shape[-2] > call.key.shape[-2] and not call.causal):
         raise HopfieldError(
             f"{site!r} attends from one sequence to another, where positions do not correspond: "
             "replace heads of self-attention"
         )
-    if queries < 2:
-        return
-    own = call.causal
-    if call.mask is not None and call.mask.shape[-2] == queries == keys:
-        later = torch.ones(queries, keys, dtype=torch.bool, device=call.mask.device).triu(1)
-        own = own or not bool((call.mask & later).any())
-    if own != causal:
+    own = _is_causal(call)
+    if own is not None and own != causal:
         here, there = ("causal", "not") if own else ("not causal", "causal")
         raise HopfieldError(f"the attention of {site!r} is {here}, its average is {there}: give causal={own}")
+    return own is not None
 
 
-def _projected(place: nn.Module, heads: int) -> int | None:
-    """Parameters of the projections of queries and keys of some heads of a module."""
-    if isinstance(place, nn.MultiheadAttention):
-        size = place.head_dim
-        keys = place.kdim if place.kdim is not None else place.embed_dim
-        bias = 2 if place.in_proj_bias is not None else 0
-        return int(heads * size * (place.embed_dim + keys + bias))
-    config = getattr(place, "config", None)
-    hidden, count = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
-    if not (hidden and count):
+def _is_causal(call: Call) -> bool | None:
+    """Whether tokens see no later ones; None: not to be told, for lack of tokens or because some come from a cache."""
+    if call.causal:
+        return True
+    queries = call.query.shape[-2]
+    if queries < 2 or not call.within:
         return None
-    size = getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or hidden // count
-    linear = next((getattr(place, n) for n in ("query", "q_proj", "q", "q_lin", "c_attn") if hasattr(place, n)), None)
-    bias = int(getattr(linear, "bias", None) is not None)
-    shared = count // (getattr(config, "num_key_value_heads", None) or count)
-    # keys that several heads share are idle only with the last of them
-    return int(heads * size * (hidden + bias) * (2 if shared == 1 else 1))
+    later = torch.ones(queries, queries, dtype=torch.bool, device=call.query.device).triu(1)
+    if call.mask is None:
+        return False
+    mask = call.mask.any(1)  # (B or 1, L or 1, N or 1)
+    mask = mask.expand(len(mask), queries, mask.shape[-1])[..., :queries].expand(-1, -1, queries)
+    alive = mask.any(-2)  # (B or 1, L)
+    later = later & alive.unsqueeze(-1) & alive.unsqueeze(-2)
+    return not bool((mask & later).any()) if bool(later.any()) else None
+
+
+def _projected(place: nn.Module, heads: tuple[int, ...]) -> int | None:
+    """Parameters of the projections of queries and keys of some heads of a module."""
+    number = _heads_of(place)
+    if isinstance(place, nn.MultiheadAttention):
+        keys = place.kdim if place.kdim is not None else place.embed_dim
+        biases = 2 if place.in_proj_bias is not None else 0
+        return int(len(heads) * place.head_dim * (place.embed_dim + keys + biases))
+    packed = next((getattr(place, name) for name in ("c_attn", "Wqkv") if hasattr(place, name)), None)
+    if packed is not None and number:  # projections of queries, keys and values in one
+        return int(len(heads) * sum(2 * p.numel() // (3 * number) for p in packed.parameters()))
+    names = (("query", "key"), ("q_proj", "k_proj"), ("q", "k"), ("q_lin", "k_lin"))
+    query, key = next(
+        ((getattr(place, q), getattr(place, k, None)) for q, k in names if hasattr(place, q)), (None, None)
+    )
+    if not (isinstance(query, nn.Linear) and isinstance(key, nn.Linear) and number):
+        return None
+    size = query.out_features // number
+    group = number // max(key.out_features // size, 1)  # heads that share their keys, which are idle when all are
+    groups = sum(set(range(first, first + group)) <= set(heads) for first in range(0, number, group))
+    counts = ((len(heads), query), (groups, key))
+    return sum(count * size * (linear.in_features + (linear.bias is not None)) for count, linear in counts)
+
+
+def _heads_of(place: nn.Module) -> int | None:
+    """How many heads the queries of a module have, if it says so."""
+    owners = (place, getattr(place, "config", None))
+    names = ("num_attention_heads", "num_heads", "n_heads")
+    found = (getattr(owner, name, None) for owner in owners for name in names)
+    return next((number for number in found if isinstance(number, int) and number), None)

@@ -11,8 +11,14 @@ All three turn a call into a `Call` and hand it to `attend`, which asks the atta
 
 from __future__ import annotations
 
+import sys
+import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +26,15 @@ from torch import Tensor, nn
 from hopfield.errors import HopfieldError
 from hopfield.lens.call import Call
 
+# attribute of modules whose attention is changed: by whom, and under which name
+_EDITS = "_hopfield_edits"
+
 
 class Listener:
     """What is attached to the attentions of a model; `site` is the name of the module that attends."""
+
+    edits = False
+    """Whether it changes calls; then copies of the model do as the model does."""
 
     def edit(self, site: str, call: Call) -> Call:
         """The call that is to be made in place of this one, or this one itself."""
@@ -56,7 +68,13 @@ class Attachment:
         except BaseException:
             self.close()
             raise
-        _attached.append(self)
+        if listener.edits:
+            # with the modules, so that copies of them are changed, too
+            for module, name in self.names.items():
+                module.__dict__.setdefault(_EDITS, []).append((listener, name))
+                self._undo.append(partial(_drop, module, listener))
+        else:
+            _attached.append(self)
 
     def close(self) -> None:
         """Listen no more, and leave the model as it was. May be called repeatedly."""
@@ -65,39 +83,158 @@ class Attachment:
         while self._undo:
             self._undo.pop()()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the weak references, which only readers need."""
+        return {**self.__dict__, "names": {}}
+
 
 _attached: list[Attachment] = []
 
 
+def _drop(module: nn.Module, listener: Listener) -> None:
+    left = [(other, name) for other, name in module.__dict__.get(_EDITS, ()) if other is not listener]
+    if left:
+        module.__dict__[_EDITS] = left
+    else:
+        module.__dict__.pop(_EDITS, None)
+
+
+class Edit(Listener):
+    """A change of attentions, until `undo`; also a context manager.
+
+    Args:
+        model: whose attentions are changed.
+        expected: names of attentions that are to be changed; the module of a name must attend when it is called.
+    """
+
+    edits = True
+
+    def __init__(self, model: nn.Module, expected: Collection[str]) -> None:
+        self.model = model
+        self._missed = set(expected)
+        self._attachment = Attachment(model, self)
+        self._undo: list[Callable[[], None]] = [self._attachment.close]
+        for name in {module_of(name) for name in expected}:
+            hook = partial(self._all_seen, name)
+            self._undo.append(model.get_submodule(name).register_forward_hook(hook).remove)
+
+    def undo(self) -> None:
+        """Bring the model back to what it was. May be called repeatedly."""
+        while self._undo:
+            self._undo.pop()()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        self.undo()
+
+    def seen(self, site: str) -> None:
+        """Note that an attention was called."""
+        self._missed.discard(site)
+
+    def _all_seen(self, name: str, *_: Any) -> None:
+        missed = sorted(site for site in self._missed if module_of(site) == name)
+        if missed and reads_now():
+            raise HopfieldError(
+                f"{', '.join(map(repr, missed))} was to be changed, but attention of that name was not called when the "
+                "module was: the names are those that a HeadLens reports"
+            )
+
+
+def module_of(site: str) -> str:
+    """The name of the module of an attention: "name#2" is the second attention of a call of "name"."""
+    return site.partition("#")[0]
+
+
+def check_names(model: nn.Module, sites: Collection[str]) -> None:
+    """Refuse names that no attention of a model can have."""
+    modules = dict(model.named_modules())
+    for site in sites:
+        module = modules.get(module_of(site))
+        if module is None:
+            raise HopfieldError(
+                f"no module {site!r} in {type(model).__name__}; the names are those of a HeadLens report"
+            )
+        if type(module).forward is nn.Module.forward:
+            raise HopfieldError(
+                f"{site!r} is a {type(module).__name__}, which nobody calls; the names are those of a HeadLens report"
+            )
+
+
+class _Thread(threading.local):
+    busy = False
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """Within it no attention is one of the model: it belongs to another that is seen, or to a reading."""
+    before, _thread.busy = _thread.busy, True
+    try:
+        yield
+    finally:
+        _thread.busy = before
+
+
+def is_hidden() -> bool:
+    """Whether an attention that is called now is none of the model."""
+    return _thread.busy
+
+
 def attend(
-    module: nn.Module, make: Callable[[], Call], original: Callable[[], Tensor], suffix: str = ""
+    module: nn.Module,
+    make: Callable[[], Call],
+    original: Callable[[], Tensor],
+    arrange: Callable[[Tensor], Tensor],
+    suffix: str = "",
 ) -> tuple[Tensor, Call | None]:
-    """What comes out of the heads of a module's attention, after all edits and readings, (B, h, L, v).
+    """What comes out of the heads of a module's attention, after all edits and readings.
 
     Args:
         module: which attends.
         make: the call, made only if anybody listens.
         original: what the module computes without edits.
+        arrange: puts the result of a call, (B, h, L, v), in the form of the original.
         suffix: tells several attentions of one module apart.
 
     Returns:
-        The result, and the call after all edits if anybody listens.
+        The result, and the call where it was changed.
     """
-    found = listeners(module)
-    if not found:
-        return original(), None
-    call = made = make()
-    for listener, site in found:
-        call = listener.edit(site + suffix, call)
-    if reads_now():
+    with hidden():
+        found = listeners(module)
+        if not reads_now():
+            found = [(listener, site) for listener, site in found if listener.edits]
+        if not found:
+            return original(), None
+        call = made = make()
         for listener, site in found:
+            call = listener.edit(site + suffix, call)
+        read(found, call, suffix)
+        return (original(), None) if call is made else (arrange(call.run()), call)
+
+
+def read(found: list[tuple[Listener, str]], call: Call, suffix: str = "") -> None:
+    """Show a call to all who read."""
+    readers = [(listener, site) for listener, site in found if not listener.edits]
+    if readers:
+        with torch.no_grad():
+            call = call.last()
+        for listener, site in readers:
             listener.read(site + suffix, call)
-    return original() if call is made else call.run(), call
+
+
+def edited(module: nn.Module) -> bool:
+    """Whether anybody changes what a module computes."""
+    return _EDITS in module.__dict__
 
 
 def listeners(module: nn.Module) -> list[tuple[Listener, str]]:
     """Who listens to a module, and under which name."""
-    return [(a.listener, a.names[module]) for a in _attached if module in a.names]
+    readers = [(a.listener, a.names[module]) for a in _attached if module in a.names]
+    return [*module.__dict__.get(_EDITS, ()), *readers]
 
 
 def reads_now() -> bool:
@@ -108,11 +245,16 @@ def reads_now() -> bool:
 def _refuse_compiled(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise HopfieldError(f"expected a torch.nn.Module, got {type(model).__name__}")
+    compiler = sys.modules.get("torch._dynamo.eval_frame")  # slow to import, and not there before it has compiled
     for name, module in model.named_modules():
         where = f"module {name!r}" if name else "the model"
         if isinstance(module, torch.jit.ScriptModule):
             raise HopfieldError(f"{where} is scripted (TorchScript): its attention cannot be read; give the original")
-        if isinstance(module, torch._dynamo.OptimizedModule):
+        if compiler is not None and isinstance(module, compiler.OptimizedModule):
             raise HopfieldError(
                 f"{where} is compiled: its attention cannot be read; give the model that was compiled (._orig_mod)"
+            )
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            raise HopfieldError(
+                f"{where} is compiled (by .compile()): its attention cannot be read; give a model that is not"
             )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -15,59 +15,80 @@ from hopfield.core.task import check_beta
 from hopfield.errors import HopfieldError
 from hopfield.lens import layers as own
 from hopfield.lens.call import Call
-from hopfield.lens.sites import Attachment, Listener
+from hopfield.lens.sites import Edit, check_names, module_of
+from hopfield.nn import Hopfield
 
 UNCHANGED = object()
+# attribute of a layer of this library with what its attributes were, and the values they were given since
+_SWAPS = "_hopfield_swaps"
+_HOMES = ("_modules", "_buffers", "_parameters")
 
 
-class Updates(Listener):
+class Updates(Edit):
     """Attentions that retrieve, until `undo`; also a context manager. Made by `set_updates`."""
 
-    def __init__(self, model: nn.Module, layers: Collection[str] | None, changes: dict[str, Any]) -> None:
-        self._layers = layers
+    def __init__(self, model: nn.Module, sites: Collection[str] | None, changes: dict[str, Any]) -> None:
+        modules = dict(model.named_modules()) if sites is None else {name: _module(model, name) for name in sites}
+        mine = {name for name, module in modules.items() if isinstance(module, own.KINDS)}
+        self._sites = sites
         self._changes = changes
-        self._undo: list[Callable[[], None]] = []
-        self._attachment = Attachment(model, self)
-        for name, module in model.named_modules():
-            if isinstance(module, own.KINDS) and (layers is None or name in layers):
-                for key, value in changes.items():
-                    self._swap(module, key, value)
-
-    def undo(self) -> None:
-        """Let the attentions do what they did before. May be called repeatedly."""
-        self._attachment.close()
-        while self._undo:
-            self._undo.pop()()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        self.undo()
+        super().__init__(model, () if sites is None else set(sites) - mine)
+        # once each: the layer within a pooling is a module of its own
+        for target in {_layer(modules[name]) for name in mine}:
+            for key, value in changes.items():
+                self._undo.append(_swap(target, key, value))
 
     def edit(self, site: str, call: Call) -> Call:
         """The same with other steps, scale or separation function."""
-        if self._layers is not None and site not in self._layers:
+        self.seen(site)
+        if self._sites is not None and site not in self._sites:
             return call
         names = {"beta": "scale"}
         return replace(call, **{names.get(key, key): value for key, value in self._changes.items()})
 
-    def _swap(self, module: nn.Module, name: str, value: Any) -> None:
-        """Give a layer of this library another attribute, which may have been a module or a buffer."""
+
+def _layer(module: nn.Module) -> Hopfield:
+    assert isinstance(module, own.KINDS)
+    return module if isinstance(module, Hopfield) else module.hopfield
+
+
+def _module(model: nn.Module, site: str) -> nn.Module:
+    return model.get_submodule(module_of(site))
+
+
+def _swap(module: nn.Module, name: str, value: Any) -> Callable[[], None]:
+    """Give a layer of this library another attribute, which may have been a module or a buffer; what undoes it."""
+    swaps = module.__dict__.setdefault(_SWAPS, {})
+    if name not in swaps:
         before = getattr(module, name)
-        homes = [home for home in (module._modules, module._buffers, module._parameters) if name in home]
-        for home in homes:
-            del home[name]
-        setattr(module, name, value)
+        homes = {kind: list(getattr(module, kind)) for kind in _HOMES if name in getattr(module, kind)}
+        for kind in homes:
+            del getattr(module, kind)[name]
+        swaps[name] = (before, homes, [])
+    entry = [value]
+    swaps[name][-1].append(entry)
+    setattr(module, name, value)
+    return partial(_restore, module, name, entry)
 
-        def back() -> None:
-            delattr(module, name)
-            for home in homes:
-                home[name] = before
-            if not homes:
-                setattr(module, name, before)
 
-        self._undo.append(back)
+def _restore(module: nn.Module, name: str, entry: list[Any]) -> None:
+    """Take a value out: what counts then is the last of the others, or what there was before all of them."""
+    before, homes, entries = module.__dict__[_SWAPS][name]
+    entries[:] = [other for other in entries if other is not entry]
+    if entries:
+        setattr(module, name, entries[-1][0])
+        return
+    delattr(module, name)
+    if not homes:
+        setattr(module, name, before)
+    for kind, order in homes.items():
+        home = getattr(module, kind)
+        home[name] = before
+        for other in order[order.index(name) + 1 :]:  # as a state_dict had them
+            home[other] = home.pop(other)
+    del module.__dict__[_SWAPS][name]
+    if not module.__dict__[_SWAPS]:
+        del module.__dict__[_SWAPS]
 
 
 def set_updates(
@@ -89,7 +110,8 @@ def set_updates(
         steps: updates, at least 1; None: until the states stand still. Default: as it is.
         beta: inverse temperature in place of the model's scale, above 0. Default: as it is.
         separation: name or object of a separation function in place of softmax. Default: as it is.
-        layers: names of the attentions, as a `HeadLens` reports them; default all.
+        layers: names of the attentions, as a `HeadLens` reports them; default all. A name of a module that attends
+            under another name is refused when the module is called.
 
     Returns:
         `Updates`, whose `undo` brings the model back; also a context manager.
@@ -110,10 +132,5 @@ def set_updates(
     if isinstance(layers, str):
         layers = (layers,)
     if layers is not None:
-        unknown = sorted(set(layers) - {name for name, _ in model.named_modules()})
-        if unknown:
-            raise HopfieldError(
-                f"no module {', '.join(map(repr, unknown))} in {type(model).__name__}; "
-                "the names are those of a HeadLens report"
-            )
+        check_names(model, layers)
     return Updates(model, layers, changes)
