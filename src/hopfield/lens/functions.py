@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -17,12 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
-from hopfield.core.task import broadcast
+from hopfield.core.task import Task, broadcast
 from hopfield.errors import HopfieldError
 from hopfield.lens import layers
 from hopfield.lens.call import Call, parted, scale_of
 from hopfield.lens.sites import attend, edited, hidden, is_hidden, listeners
 
+_KERNELS = Task.__module__
 # modules with hooks: how many attachments there are, and how to take the hooks off
 _watched: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Any]]] = weakref.WeakKeyDictionary()
 
@@ -30,8 +32,6 @@ _watched: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Any]]] = weakref.
 @dataclass
 class _Frame:
     module: nn.Module
-    own: bool
-    """Whether it is, or is part of, a layer of this library, which is read as a whole"""
     calls: int = 0
     crossed: bool | None = None
     call: Call | None = None
@@ -55,12 +55,14 @@ _thread = _Thread()
 
 def watch(model: nn.Module, apart: list[nn.Module], undo: list[Callable[[], None]]) -> None:
     """Listen to the functions that the modules of a model call, but for transformers' own within the models `apart`."""
-    left_out = {inner for outer in apart for inner in outer.modules()}
+    left_out = {inner for outer in apart for inner in outer.modules() if _home(inner).startswith("transformers.")}
     for module in model.modules():
-        home = type(module).__module__
+        if isinstance(module, layers.KINDS):  # read as wholes
+            left_out.update(inner for inner in module.modules() if not isinstance(inner, layers.KINDS))
+    for module in model.modules():
         # what has no modules inside and belongs to torch calls no attention
-        leaf = home.startswith("torch.nn.modules") and not any(True for _ in module.children())
-        if leaf or isinstance(module, nn.Sequential) or (module in left_out and home.startswith("transformers.")):
+        leaf = _home(module).startswith("torch.nn.modules") and not any(True for _ in module.children())
+        if leaf or isinstance(module, nn.Sequential) or module in left_out:
             continue
         count, handles = _watched.get(module, (0, []))
         if not count:
@@ -72,6 +74,10 @@ def watch(model: nn.Module, apart: list[nn.Module], undo: list[Callable[[], None
                 handles.append(module.register_forward_hook(layers.look, with_kwargs=True))
         _watched[module] = (count + 1, handles)
         undo.append(partial(_unwatch, module))
+
+
+def _home(module: nn.Module) -> str:
+    return type(module).__module__
 
 
 def _unwatch(module: nn.Module) -> None:
@@ -97,8 +103,7 @@ def _enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
             "attention cannot be read: attach to the whole nn.TransformerEncoder, or build it with "
             "enable_nested_tensor=False"
         )
-    own = isinstance(module, layers.KINDS) or (bool(_thread.frames) and _thread.frames[-1].own)
-    _thread.frames.append(_Frame(module, own))
+    _thread.frames.append(_Frame(module))
     if _thread.mode is None:
         _thread.mode = _Mode()
         _thread.mode.__enter__()
@@ -127,9 +132,10 @@ class _Mode(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         known = func is F.scaled_dot_product_attention or func is F.multi_head_attention_forward
-        if known and _thread.frames and not is_hidden():
+        # what this library computes by attention, and what it does not, depends on sizes: it is never seen
+        if known and _thread.frames and not is_hidden() and sys._getframe(1).f_globals.get("__name__") != _KERNELS:
             frame = _thread.frames[-1]
-            if not frame.own and listeners(frame.module):
+            if not isinstance(frame.module, layers.KINDS) and listeners(frame.module):
                 run = _attention if func is F.scaled_dot_product_attention else _multi_head
                 return run(*args, **kwargs)
         return func(*args, **kwargs)
