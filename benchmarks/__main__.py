@@ -2,9 +2,9 @@
 
 import argparse
 
-from benchmarks import layers, retrieval, tables
+from benchmarks import layers, lens, retrieval, tables
 
-BENCHMARKS = {"layers": layers.main, "retrieval": retrieval.main, "tables": tables.main}
+BENCHMARKS = {"layers": layers.main, "lens": lens.main, "retrieval": retrieval.main, "tables": tables.main}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure hopfield against its rivals.")

@@ -7,7 +7,9 @@ not with its square.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -52,61 +54,109 @@ def measure(call: Call, rows: Tensor, mass: float) -> Tensor:
     Returns:
         (B, r, h, 6), NaN for rows that attend to nothing.
     """
-    if not isinstance(call.separation, Softmax):
-        return _general(call, rows, mass)
     batch, heads = call.query.shape[:2]
-    result = torch.full((batch, heads, rows.numel(), len(QUANTITIES)), torch.nan, dtype=torch.float64)
-    for tile in tiles(call, rows):
-        result[tile.sequences, :, tile.places] = digest(tile.logs, tile.facts, mass, tile.rooms).cpu().double()
-    return result.transpose(1, 2)
+    result = torch.full((batch, rows.numel(), heads, len(QUANTITIES)), torch.nan, dtype=torch.float64)
+    for tile, found in measured(call, rows, tiles(call, rows), mass):
+        result[tile.sequences, tile.places] = found.cpu().double()
+    return result
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Some query rows of some sequences, before their keys are sorted."""
+    """Some query rows of some sequences, as many as are measured at once."""
 
     sequences: slice
-    """Which of the sequences they belong to,"""
+    """Of the batch,"""
     places: slice
-    """and which of the rows they are."""
-    logs: Tensor
-    """ln(p_i / max p), (B, h, r, N), not sorted; the next tile has the same memory."""
-    facts: Tensor
-    """N, 1/β, and the energy without -ln(Σ p_i / max p) / β, (B, h, r, 3)"""
-    rooms: tuple[Tensor, ...]
-    """Memory like that of the logs."""
+    """and of the rows."""
 
 
-def tiles(call: Call, rows: Tensor) -> Iterator[Tile]:
-    """Some query rows of an attention by softmax, in pieces of a bounded number of scores."""
+def tiles(call: Call, rows: Tensor) -> list[Tile]:
+    """Query rows of an attention in pieces of a bounded number of scores; none if there is nothing to attend to."""
     batch, heads, keys = call.key.shape[:3]
-    if not (batch and keys and rows.numel()):
-        return
+    if not (batch and heads and keys and rows.numel()):
+        return []
     together = max(1, _ENTRIES // (heads * keys))  # rows in a tile
     group = max(1, together // rows.numel())  # sequences in a tile
-    processor = call.key.device.type == "cpu"
-    wide = torch.float64 if processor else torch.promote_types(call.key.dtype, torch.float32)
-    narrow = torch.promote_types(call.query.dtype, torch.float32)
-    # memory that serves all tiles: new memory costs as much as the arithmetic
-    size = min(group, batch) * min(together, rows.numel()) * heads * keys
-    room = call.key.new_empty(size, dtype=wide)
-    rooms = [call.key.new_empty(size, dtype=narrow) for _ in range(5)]
-    for start in range(0, batch, group):
-        part = call.sequences(slice(start, start + group))
-        key = part.key.to(wide)  # (B, h, N, k)
-        for first in range(0, rows.numel(), together):
-            places = slice(first, first + together)
-            shape = (part.key.shape[0], heads, rows[places].numel(), keys)
-            scores, logs, *others = (t[: math.prod(shape)].view(shape) for t in (room, *rooms))
-            facts = _begin(part, key, rows[places], scores, logs)
-            yield Tile(slice(start, start + group), places, logs, facts, tuple(others))
+    return [
+        Tile(slice(start, start + group), slice(first, first + together))
+        for start in range(0, batch, group)
+        for first in range(0, rows.numel(), together)
+    ]
+
+
+def measured(call: Call, rows: Tensor, pieces: list[Tile], mass: float) -> Iterator[tuple[Tile, Tensor]]:
+    """The quantities (B, r, h, 6) of tiles.
+
+    On a processor every thread takes tiles of its own: most of what there is to do is too small to be divided, and
+    sorting is not divided by anybody.
+    """
+    threads = torch.get_num_threads() if call.key.device.type == "cpu" else 1
+    if len(pieces) < 2 or threads < 2:
+        room = _Room()
+        for tile in pieces:
+            yield tile, _measure(call, rows, tile, mass, room)
+        return
+    rooms = threading.local()
+
+    def alone(tile: Tile) -> Tensor:
+        if not hasattr(rooms, "room"):
+            rooms.room = _Room()
+            torch.set_num_threads(1)  # of this thread
+        return _measure(call, rows, tile, mass, rooms.room)
+
+    try:
+        with ThreadPoolExecutor(min(threads, len(pieces))) as pool:
+            found = list(pool.map(alone, pieces))
+    finally:
+        torch.set_num_threads(threads)
+    yield from zip(pieces, found, strict=True)
+
+
+def _measure(call: Call, rows: Tensor, tile: Tile, mass: float, room: _Room) -> Tensor:
+    """The quantities of a tile, (B, r, h, 6)."""
+    if not isinstance(call.separation, Softmax):
+        return _general(call.sequences(tile.sequences), rows[tile.places], mass)
+    logs, facts = begin(call, rows, tile, room)
+    return digest(logs, facts, mass, room.more(logs)).transpose(1, 2)
+
+
+class _Room:
+    """Memory that serves one tile after another: new memory costs as much as the arithmetic."""
+
+    def __init__(self) -> None:
+        self._flat: dict[tuple[int, torch.dtype], Tensor] = {}
+
+    def get(self, number: int, shape: tuple[int, ...], dtype: torch.dtype, like: Tensor) -> Tensor:
+        """The number-th tensor of that shape, with whatever it holds."""
+        size = math.prod(shape)
+        flat = self._flat.get((number, dtype))
+        if flat is None or flat.numel() < size:
+            flat = self._flat[number, dtype] = like.new_empty(size, dtype=dtype)
+        return flat[:size].view(shape)
+
+    def more(self, logs: Tensor) -> list[Tensor]:
+        """Four more like the logs."""
+        return [self.get(number, logs.shape, logs.dtype, logs) for number in range(2, 6)]
 
 
 @torch.no_grad()
-def _begin(call: Call, key: Tensor, rows: Tensor, scores: Tensor, logs: Tensor) -> Tensor:
-    """Write the logs of a tile; its facts."""
+def begin(call: Call, rows: Tensor, tile: Tile, room: _Room | None = None) -> tuple[Tensor, Tensor]:
+    """What there is to know of the rows of a tile before their keys are sorted, for softmax.
+
+    Returns:
+        ln(p_i / max p), (B, h, r, N), and three facts, (B, h, r, 3): N, 1/β, and the energy without
+        -ln(Σ p_i / max p) / β.
+    """
+    call, rows = call.sequences(tile.sequences), rows[tile.places]
+    room = room or _Room()
+    wide = torch.float64 if call.key.device.type == "cpu" else torch.promote_types(call.key.dtype, torch.float32)
+    narrow = torch.promote_types(call.query.dtype, torch.float32)
     beta = call.scale
-    query = call.query[..., rows, :].to(scores.dtype)  # (B, h, r, k)
+    key = call.key.to(wide)  # (B, h, N, k)
+    query = call.query[..., rows, :].to(wide)  # (B, h, r, k)
+    shape = (*query.shape[:-1], key.shape[-2])
+    scores, logs = room.get(0, shape, wide, key), room.get(1, shape, narrow, key)
     # autocast would take the products back to half precision
     with torch.autocast(scores.device.type, enabled=False):
         torch.matmul(query * beta, key.mT, out=scores)
@@ -124,12 +174,12 @@ def _begin(call: Call, key: Tensor, rows: Tensor, scores: Tensor, logs: Tensor) 
     attended = _attended(mask, scores.shape, scores.device)
     energy = (attended.log() - top) / beta + query.square().sum(-1, keepdim=True) / 2 + height.amax(-1, keepdim=True)
     scale = torch.ones_like(energy) / beta
-    return torch.cat([attended.to(energy.dtype), scale, energy], -1)
+    return logs, torch.cat([attended.to(energy.dtype), scale, energy], -1)
 
 
 @torch.no_grad()
-def digest(logs: Tensor, facts: Tensor, mass: float, rooms: tuple[Tensor, ...] | None = None) -> Tensor:
-    """The quantities (..., 6) of rows with logs (..., N), which are spent, and facts (..., 3), as in `Tile`."""
+def digest(logs: Tensor, facts: Tensor, mass: float, rooms: list[Tensor] | None = None) -> Tensor:
+    """The quantities (..., 6) of rows of which `begin` told logs (..., N), which are spent, and facts (..., 3)."""
     weights, room, *more = rooms or [torch.empty_like(logs) for _ in range(4)]
     attended, temperature, energy = facts.split(1, -1)
     ascending(logs)
@@ -151,22 +201,19 @@ def digest(logs: Tensor, facts: Tensor, mass: float, rooms: tuple[Tensor, ...] |
 @torch.no_grad()
 def _general(call: Call, rows: Tensor, mass: float) -> Tensor:
     """The quantities (B, r, h, 6) for any separation function; there are no norms."""
-    parts = []
-    for some in rows.split(max(1, _ENTRIES // max(1, math.prod(call.key.shape[:-1])))):
-        task = call.task(some)
-        scores = task.scores()
-        weights = task.weights().to(scores.dtype)
-        total = weights.sum(-1, keepdim=True)
-        attended = _attended(call.mask_of(some), scores.shape, scores.device)
-        shares = weights / total
-        ascending(shares)
-        k = _fewest(shares, mass, attended, torch.empty_like(shares))
-        entropy = torch.special.entr(weights).sum(-1, keepdim=True)
-        energy = task_energy(task).unsqueeze(-1)
-        norm = torch.full_like(energy, math.nan)
-        found = torch.cat([t.to(energy.dtype) for t in (k, attended, entropy, energy, norm, norm)], -1)
-        parts.append(found.masked_fill_(total <= 0, math.nan))
-    return torch.cat(parts, 2).transpose(1, 2)
+    task = call.task(rows)
+    scores = task.scores()
+    weights = task.weights().to(scores.dtype)
+    total = weights.sum(-1, keepdim=True)
+    attended = _attended(call.mask_of(rows), scores.shape, scores.device)
+    shares = weights / total
+    ascending(shares)
+    k = _fewest(shares, mass, attended, torch.empty_like(shares))
+    entropy = torch.special.entr(weights).sum(-1, keepdim=True)
+    energy = task_energy(task).unsqueeze(-1)
+    norm = torch.full_like(energy, math.nan)
+    found = torch.cat([t.to(energy.dtype) for t in (k, attended, entropy, energy, norm, norm)], -1)
+    return found.masked_fill_(total <= 0, math.nan).transpose(1, 2)
 
 
 def _fewest(weights: Tensor, mass: float, attended: Tensor, room: Tensor) -> Tensor:
