@@ -1,4 +1,7 @@
-"""A self-contained page: text, tables and figures in one HTML file that needs no network and no script."""
+"""A self-contained page: text, tables and figures in one HTML file that needs no network.
+
+It needs no script, either: tables that can be sorted bring one of a few lines, without which they are tables.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +35,40 @@ p { margin: .7rem 0; }
   font-family: "DejaVu Serif", Georgia, serif; }
 figure { margin: 1.2rem auto; max-width: 34rem; }
 figure img { display: block; width: 100%; max-width: 100%; height: auto; background: #ffffff; border-radius: .5rem; }
+figure.wide { max-width: none; overflow-x: auto; }
+figure.wide img { min-width: 36rem; }
 figcaption { color: var(--soft); font-size: .875rem; margin-top: .4rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .3rem .35rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
+.sorts { font-size: .8rem; }
+.sorts td, .sorts th { white-space: nowrap; }
+.sorts thead th { cursor: pointer; }
+.sorts thead th[aria-sort=ascending]::after { content: " ▴"; }
+.sorts thead th[aria-sort=descending]::after { content: " ▾"; }
 .facts td { text-align: left; }
 .facts td:first-child { color: var(--soft); white-space: nowrap; }
+"""
+_SORT = """
+for (const table of document.querySelectorAll("table.sorts")) {
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  heads.forEach((head, place) => {
+    head.tabIndex = 0;
+    head.title = "sort";
+    head.onclick = () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      heads.forEach(other => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const of = row => row.cells[place].textContent;
+      const compare = (a, b) => isNaN(parseFloat(a)) || isNaN(parseFloat(b))
+        ? a.localeCompare(b, "en", { numeric: true }) : parseFloat(a) - parseFloat(b);
+      body.append(...[...body.rows].sort((a, b) => (up ? 1 : -1) * compare(of(a), of(b))));
+    };
+    head.onkeydown = event => { if (event.key === "Enter") head.onclick(); };
+  });
+}
 """
 
 
@@ -51,19 +80,28 @@ class Picture:
         png: the file's bytes.
         alt: what it shows, for those who do not see it.
         caption: what stands below it.
+        wide: whether it takes the width of the page, and can be moved sideways where that is narrow.
     """
 
     png: bytes
     alt: str
     caption: str
+    wide: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: names of the columns, and rows of as many cells; the first column is aligned to the left."""
+    """A table: names of the columns, and rows of as many cells; the first column is aligned to the left.
+
+    Attributes:
+        header: names of the columns.
+        rows: the cells.
+        sortable: whether a click on a name sorts the rows.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    sortable: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +160,7 @@ def render(page: Page) -> str:
         f'<ul class="essentials">\n{items}</ul>' if items else "",
         *(_section(section) for section in page.sections),
         _made(page.made) if page.made else "",
+        f"<script>{_SORT}</script>" if any(s.table is not None and s.table.sortable for s in page.sections) else "",
         "</body>",
         "</html>",
     ]
@@ -146,8 +185,9 @@ def _section(section: Section) -> str:
 
 def _figure(figure: Picture) -> str:
     data = base64.b64encode(figure.png).decode("ascii")
+    kind = ' class="wide"' if figure.wide else ""
     return (
-        f'<figure>\n<img src="data:image/png;base64,{data}" alt="{escape(figure.alt)}">\n'
+        f'<figure{kind}>\n<img src="data:image/png;base64,{data}" alt="{escape(figure.alt)}">\n'
         f"<figcaption>{_text(figure.caption)}</figcaption>\n</figure>"
     )
 
@@ -155,7 +195,9 @@ def _figure(figure: Picture) -> str:
 def _table(table: Table) -> str:
     header = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in table.header)
     rows = "\n".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    return f'<div class="scroll"><table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>'
+    kind = ' class="sorts"' if table.sortable else ""
+    head = f"<thead><tr>{header}</tr></thead>"
+    return f'<div class="scroll"><table{kind}>\n{head}\n<tbody>\n{rows}\n</tbody>\n</table></div>'
 
 
 def _made(made: Sequence[tuple[str, str]]) -> str:
