@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hopfield.errors import HopfieldError
 from hopfield.lens.lens import HeadLens
-from hopfield.lens.report import HeadReport
+from hopfield.lens.report import HeadReport, plain
 
 Batch = Tensor | Mapping[str, Any] | tuple[Any, ...] | list[Any]
 """What a model is called with: keywords, several arguments, or one."""
@@ -59,7 +59,8 @@ class HeadHistory:
         self.batches = list(batches)
         if not self.batches:
             raise HopfieldError("batches must hold at least one batch to look at the heads with, got none")
-        if not callable(every) and not (isinstance(every, int) and every >= 1):
+        whole = isinstance(every, int) and not isinstance(every, bool)
+        if not callable(every) and not (whole and every >= 1):
             raise HopfieldError(f"every must be a whole number of at least 1 or a function of the step, got {every!r}")
         self.every = every
         self.moments: list[Moment] = []
@@ -73,7 +74,16 @@ class HeadHistory:
         return self.record(step, **numbers)
 
     def record(self, step: int, **numbers: float) -> Moment:
-        """Record now."""
+        """Record now.
+
+        Raises:
+            HopfieldError: names of numbers that `to_dict` needs itself; a model whose attention cannot be read.
+        """
+        taken = sorted({"mass", "least", "layers", "heads"} & set(numbers))
+        if taken:
+            raise HopfieldError(
+                f"numbers cannot be called {', '.join(taken)}: these say what the heads do; rename them"
+            )
         training = {module: module.training for module in self.model.modules()}
         devices = [p.device for p in self.model.parameters() if p.is_cuda][:1]
         self.model.eval()
@@ -101,17 +111,17 @@ class HeadHistory:
         result = torch.full((len(self.moments), len(sizes), max(sizes)), torch.nan, dtype=torch.float64)
         for time, moment in enumerate(self.moments):
             for number, layer in enumerate(moment.report.layers):
-                result[time, number, : layer.heads] = layer.of("k").median(0).values
+                result[time, number, : layer.heads] = layer.of("k").nanmedian(0).values
         return result
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the samples, in JSON's terms."""
-        moments = [{"step": m.step, **m.numbers, **m.report.to_dict()} for m in self.moments]
+        moments = [{"step": m.step, **plain(dict(m.numbers)), **m.report.to_dict()} for m in self.moments]
         return {"moments": moments}
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict` as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
     def callback(self) -> Any:
         """A `TrainerCallback` of transformers that records after a step, with the loss that was logged last.
@@ -125,7 +135,7 @@ class HeadHistory:
             raise HopfieldError('the callback needs transformers: pip install "hopfield[lens]"') from error
         history = self
 
-        class _Callback(TrainerCallback):
+        class _Callback(TrainerCallback):  # type: ignore[misc]  # of transformers, whose types are not read
             loss: float | None = None
 
             def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:

@@ -89,7 +89,8 @@ class HeadLens(Listener):
             ("sample", sample, 1),
         ):
             whole = isinstance(value, int) and not isinstance(value, bool)
-            if value is not None and not (whole and value >= lowest):
+            none = value is None and name == "rows"
+            if not none and not (whole and value >= lowest):
                 every = ", or None for every row" if name == "rows" else ""
                 raise HopfieldError(f"{name} must be a whole number of at least {lowest}{every}; got {value!r}")
         self.model = model
@@ -184,13 +185,14 @@ class _Site:
         self.waiting: list[tuple[Tensor, Tensor]] = []
         self.count = 0
         self.sums = torch.zeros(heads, len(QUANTITIES), dtype=torch.float64)
+        self.counts = torch.zeros(heads, len(QUANTITIES), dtype=torch.int64)
         self.by_class = torch.zeros(heads, len(CLASSES), dtype=torch.int64)
         self.rows = Sample(lens.sample, lens._generator)
         self.landings = Sample(lens.sample, lens._generator)
 
     def take(self, call: Call) -> None:
         queries, lens = call.query.shape[-2], self.lens
-        if not call.query.shape[0] or not queries:
+        if 0 in (call.query.shape[0], queries, call.key.shape[-2]):
             return
         chosen = self._drawn(queries, lens.rows).to(call.query.device)
         counted = call.counted()
@@ -217,6 +219,8 @@ class _Site:
                 starts = starts[counted[sequence, starts]]
             if starts.numel():
                 landed = settle(call, starts, sequence, lens.mass)
+                for heads, _ in call.averages:  # these have no queries
+                    landed[:, list(heads)] = torch.nan
                 self.landings.add(landed[~landed[..., 0].isnan().all(-1)])
 
     def _drawn(self, rows: int, number: int | None) -> Tensor:
@@ -246,7 +250,9 @@ class _Site:
     def _count(self, found: Tensor) -> None:
         """Take in rows (n, h, 6)."""
         self.count += len(found)
-        self.sums = self.sums + found.sum(0, dtype=torch.float64).cpu()  # out of place: perhaps of inference mode
+        # out of place: perhaps of inference mode; NaN where some heads of a row attend to nothing, or average
+        self.sums = self.sums + found.nansum(0, dtype=torch.float64).cpu()
+        self.counts = self.counts + (~found.isnan()).sum(0).cpu()
         k, attended = found[..., 0], found[..., 1]
         above = torch.stack([k > bound * attended for bound in BOUNDS])  # (3, n, h)
         above &= attended >= self.lens.least
@@ -264,7 +270,7 @@ class _Site:
             heads=self.heads,
             rows=self.count,
             by_class=self.by_class.clone(),
-            means=self.sums / self.count,
+            means=self.sums / self.counts,
             sample=self.rows.items(),
             landings=landings,
         )

@@ -103,7 +103,7 @@ class LayerReading:
 
     def _head(self, head: int, regime: str | None) -> Head:
         rows = self.sample[:, head]
-        medians = dict(zip(QUANTITIES, rows.median(0).values.tolist(), strict=True))
+        medians = dict(zip(QUANTITIES, rows.nanmedian(0).values.tolist(), strict=True))
         percent = torch.tensor([p / 100 for p in _PERCENT], dtype=torch.float64)
         counted = max(int(self.by_class[head].sum()), 1)
         return Head(
@@ -111,8 +111,8 @@ class LayerReading:
             head=head,
             regime=regime,
             k=medians["k"],
-            share=float((rows[:, 0] / rows[:, 1]).median()),
-            spread=_four(torch.quantile(rows[:, 0], percent, interpolation="lower").tolist()),
+            share=float((rows[:, 0] / rows[:, 1]).nanmedian()),
+            spread=_four(torch.nanquantile(rows[:, 0], percent, interpolation="lower").tolist()),
             classes=_four([n / counted for n in self.by_class[head].tolist()]),
             entropy=medians["entropy"],
             energy=medians["energy"],
@@ -201,16 +201,17 @@ class HeadReport:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the samples, in JSON's terms; numbers that there are not are None."""
         layers = [{"name": layer.name, "heads": layer.heads, "rows": layer.rows} for layer in self.layers]
-        heads = [{key: _number(value) for key, value in asdict(head).items()} for head in self.heads]
+        heads = [plain(asdict(head)) for head in self.heads]
         return {"mass": self.mass, "least": self.least, "layers": layers, "heads": heads}
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict` as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _landing(rows: Tensor) -> Landing | None:
-    """Where rows (m, 5) end."""
+    """Where rows (m, 5) end; those that are NaN attend to nothing."""
+    rows = rows[~rows[:, 0].isnan()]
     if not len(rows):
         return None
     found = dict(zip(LANDINGS, rows.unbind(-1), strict=True))
@@ -234,5 +235,10 @@ def _four(numbers: list[float]) -> tuple[float, float, float, float]:
     return first, second, third, fourth
 
 
-def _number(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
+def plain(value: Any) -> Any:
+    """The same in JSON's terms, which know neither NaN nor infinity: None."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
