@@ -12,7 +12,7 @@ from hopfield.core.separation import Softmax
 from hopfield.errors import HopfieldError
 from hopfield.lens.call import Call
 from hopfield.lens.report import BOUNDS, CLASSES, HeadReport, LayerReading
-from hopfield.lens.rows import QUANTITIES, Tile, digest, measure, tiles
+from hopfield.lens.rows import QUANTITIES, Tile, begin, digest, measured, tiles
 from hopfield.lens.sample import Sample
 from hopfield.lens.settle import LANDINGS, settle
 from hopfield.lens.sites import Attachment, Listener
@@ -196,19 +196,18 @@ class _Site:
             return
         chosen = self._drawn(queries, lens.rows).to(call.query.device)
         counted = call.counted()
-        if isinstance(call.separation, Softmax):
-            for tile in tiles(call, chosen):
-                facts = tile.facts.clone() if call.averages else tile.facts
-                for heads, _ in call.averages:  # these have no queries
-                    facts[:, list(heads)] = torch.nan
-                rows = facts[:, :, :, 0].ne(0).any(1)  # (B, r)
-                if counted is not None:
-                    rows &= counted[tile.sequences, chosen[tile.places]]
-                self._wait(tile, facts, rows)
+        pieces = tiles(call, chosen)
+
+        def kept(tile: Tile, attends: Tensor) -> Tensor:
+            return attends if counted is None else attends & counted[tile.sequences, chosen[tile.places]]
+
+        if len(pieces) == 1 and isinstance(call.separation, Softmax):
+            logs, facts = begin(call, chosen, pieces[0])
+            self._wait(logs, self._queries(facts, call, 1), kept(pieces[0], facts[..., 0].ne(0).any(1)))
         else:
-            found = measure(call, chosen, lens.mass)
-            rows = ~found[..., 0].isnan().all(-1)
-            self._count(found[rows if counted is None else rows & counted[:, chosen]])
+            for tile, found in measured(call, chosen, pieces, lens.mass):
+                rows = kept(tile, ~found[..., 0].isnan().all(-1))
+                self._count(self._queries(found, call, 2)[rows])
         # layers take turns, so that no call is much slower than others
         before, self.sequences = self.sequences, self.sequences + call.query.shape[0]
         turns = [(n + self.number) // _TURNS for n in (before, self.sequences)]
@@ -228,14 +227,18 @@ class _Site:
             return torch.arange(rows)
         return torch.randperm(rows, generator=self.lens._generator)[:number].sort().values
 
-    def _wait(self, tile: Tile, facts: Tensor, rows: Tensor) -> None:
-        """Measure the rows (B, r) of a tile, or keep them until there are enough for the effort."""
-        if self.waiting and tile.logs.shape[-1] != self.waiting[0][0].shape[-1]:
+    @staticmethod
+    def _queries(found: Tensor, call: Call, dim: int) -> Tensor:
+        """NaN for the heads, along a dimension, that have no queries because they average."""
+        for heads, _ in call.averages:
+            found = found.index_fill(dim, torch.tensor(heads, device=found.device), torch.nan)
+        return found
+
+    def _wait(self, logs: Tensor, facts: Tensor, rows: Tensor) -> None:
+        """Keep rows (B, r) until there are enough of them for the effort to measure them."""
+        if self.waiting and logs.shape[-1] != self.waiting[0][0].shape[-1]:
             self.flush()
-        if tile.logs.numel() >= _WORTHWHILE:
-            self._count(digest(tile.logs, facts, self.lens.mass, tile.rooms).transpose(1, 2)[rows])
-            return
-        logs, facts = (t.transpose(1, 2)[rows] for t in (tile.logs, facts))
+        logs, facts = (t.transpose(1, 2)[rows] for t in (logs, facts))  # (n, h, N), (n, h, 3)
         self.waiting.append((logs, facts))
         if sum(logs.numel() for logs, _ in self.waiting) >= _WORTHWHILE:
             self.flush()
