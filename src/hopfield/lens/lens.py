@@ -88,10 +88,10 @@ class HeadLens(Listener):
             ("least", least, 1),
             ("sample", sample, 1),
         ):
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            none = value is None and name == "rows"
-            if not none and not (whole and value >= lowest):
-                every = ", or None for every row" if name == "rows" else ""
+            every = ", or None for every row" if name == "rows" else ""
+            if value is None and every:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
                 raise HopfieldError(f"{name} must be a whole number of at least {lowest}{every}; got {value!r}")
         self.model = model
         self.mass = mass
