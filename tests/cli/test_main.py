@@ -15,7 +15,7 @@ def test_version(run):
 @pytest.mark.parametrize(
     "command",
     [
-        *([], ["tour"], ["retrieve"], ["capacity"], ["reproduce"]),
+        *([], ["tour"], ["retrieve"], ["capacity"], ["heads"], ["reproduce"]),
         *(["reproduce", name] for name in ("retrieval", "mil", "repertoires")),
     ],
 )

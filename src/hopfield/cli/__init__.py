@@ -9,6 +9,7 @@ import typer
 
 from hopfield.__about__ import __version__
 from hopfield.cli.capacity import capacity
+from hopfield.cli.heads import heads
 from hopfield.cli.reproduce import reproduce
 from hopfield.cli.retrieve import retrieve
 from hopfield.cli.tour import tour
@@ -23,7 +24,7 @@ app = typer.Typer(
     help="Modern Hopfield networks: store patterns, recover them from damaged ones, and see what happened.",
     epilog="Start with `hopfield tour`; every command has examples under --help.",
 )
-for command in (tour, retrieve, capacity):
+for command in (tour, retrieve, capacity, heads):
     app.command()(command)
 app.add_typer(reproduce, name="reproduce")
 
