@@ -2,6 +2,7 @@
 
 import typer
 
+from hopfield.cli.reproduce.heads import heads
 from hopfield.cli.reproduce.mil import mil
 from hopfield.cli.reproduce.molecules import molecules
 from hopfield.cli.reproduce.repertoires import repertoires
@@ -9,5 +10,5 @@ from hopfield.cli.reproduce.retrieval import retrieval
 from hopfield.cli.reproduce.uci import uci
 
 reproduce = typer.Typer(no_args_is_help=True, help="Run an experiment at full size and write its results.")
-for command in (retrieval, mil, uci, molecules, repertoires):
+for command in (retrieval, mil, uci, molecules, repertoires, heads):
     reproduce.command()(command)

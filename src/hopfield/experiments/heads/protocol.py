@@ -33,7 +33,8 @@ STEPS = 5000
 TUNING = 200
 #: Fewest tokens that a row must attend to so that it counts for the class.
 LEAST = 32
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+#: Probabilities whose quantiles of k/N stand for its distribution.
+QUANTILES = tuple(i / 20 for i in range(21))
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Outcome:
         heads: of each layer.
         moments: steps after which the heads were looked at.
         losses: mean training loss of up to 50 steps before each moment; the first is that of the first step.
-        quantiles: of k at each moment, for each layer and head, the five of `QUANTILES`.
-        shares: median of k/N over rows with N of at least 32, for each moment, layer and head.
-        frobenius: median norm of the softmax Jacobian, the same.
+        k: median of k, for each moment, layer and head.
+        quantiles: of k/N over rows with N of at least 32, the same, those of `QUANTILES`.
+        frobenius: median norm of the softmax Jacobian, for each moment, layer and head.
         spectral: the same in the spectral norm.
         names: what was replaced.
         which: the heads of each replacement, as "layer.head layer.head".
@@ -73,8 +74,8 @@ class Outcome:
     heads: int
     moments: tuple[int, ...]
     losses: tuple[float, ...]
+    k: tuple[float, ...]
     quantiles: tuple[float, ...]
-    shares: tuple[float, ...]
     frobenius: tuple[float, ...]
     spectral: tuple[float, ...]
     names: tuple[str, ...]
@@ -85,8 +86,19 @@ class Outcome:
     idle: tuple[int, ...]
 
     def over_time(self, values: Sequence[float]) -> torch.Tensor:
-        """Flat numbers as (moments, layers, heads, ...)."""
-        return torch.tensor(values, dtype=torch.float64).view(len(self.moments), self.layers, self.heads, -1)
+        """Flat numbers as (moments, layers, heads)."""
+        return torch.tensor(values, dtype=torch.float64).view(len(self.moments), self.layers, self.heads)
+
+    @property
+    def distributions(self) -> torch.Tensor:
+        """The quantiles of k/N, (moments, layers, heads, 21)."""
+        shape = (len(self.moments), self.layers, self.heads, len(QUANTILES))
+        return torch.tensor(self.quantiles, dtype=torch.float64).view(shape)
+
+    @property
+    def shares(self) -> torch.Tensor:
+        """Median of k/N over rows that count for the class, (moments, layers, heads)."""
+        return self.distributions[..., len(QUANTILES) // 2]
 
 
 def run(
@@ -152,7 +164,6 @@ def examine(kind: str, texts: Texts, setting: Setting, steps: int, seed: int) ->
     means = smoothed(losses, 50)
     moments = [moment.report.layers for moment in history.moments]
     steps_seen = tuple(moment.step for moment in history.moments)
-    quantiles = torch.tensor(QUANTILES, dtype=torch.float64)
     replaced = list(replacements(model, kind, texts, setting, seed + 3))
     outcome = Outcome(
         model=kind,
@@ -165,8 +176,8 @@ def examine(kind: str, texts: Texts, setting: Setting, steps: int, seed: int) ->
         heads=setting.heads,
         moments=steps_seen,
         losses=tuple(round(means[max(step - 1, 0)], 5) for step in steps_seen),
-        quantiles=_flat(layer.of("k").quantile(quantiles, 0, interpolation="lower").T for m in moments for layer in m),
-        shares=_flat(_shares(layer) for m in moments for layer in m),
+        k=_flat(layer.of("k").median(0).values for m in moments for layer in m),
+        quantiles=_flat(_shares(layer) for m in moments for layer in m),
         frobenius=_flat(layer.of("frobenius").median(0).values for m in moments for layer in m),
         spectral=_flat(layer.of("spectral").median(0).values for m in moments for layer in m),
         names=tuple(r.name for r in replaced),
@@ -234,9 +245,10 @@ def chosen(report: HeadReport) -> dict[str, list[Head]]:
 
 
 def _shares(layer: LayerReading) -> torch.Tensor:
-    """Median of k/N of every head, over the rows that count for its class."""
+    """Quantiles of k/N of every head over the rows that count for its class, (heads, 21)."""
     attended = layer.of("attended")
-    return (layer.of("k") / attended).masked_fill(attended < LEAST, torch.nan).nanmedian(0).values
+    shares = (layer.of("k") / attended).masked_fill(attended < LEAST, torch.nan)
+    return shares.nanquantile(torch.tensor(QUANTILES, dtype=torch.float64), 0, interpolation="lower").T
 
 
 def _flat(tensors: Iterator[torch.Tensor]) -> tuple[float, ...]:

@@ -70,13 +70,12 @@ def counts(outcome: Outcome, moment: int) -> list[dict[str, int]]:
 
 def _classes(outcome: Outcome) -> Tensor:
     """Number of the class of every head at every moment, (moments, layers, heads)."""
-    shares = outcome.over_time(outcome.shares).squeeze(-1)
-    return torch.stack([shares <= bound for bound in BOUNDS]).sum(0)
+    return torch.stack([outcome.shares <= bound for bound in BOUNDS]).sum(0)
 
 
 def _norms(outcome: Outcome) -> dict[str, float]:
     """Mean over the heads of each class at the end of their median Frobenius norm of the softmax Jacobian."""
-    classes, norms = _classes(outcome)[-1], outcome.over_time(outcome.frobenius).squeeze(-1)[-1]
+    classes, norms = _classes(outcome)[-1], outcome.over_time(outcome.frobenius)[-1]
     found = {name: norms[classes == number] for number, name in enumerate(CLASSES)}
     return {name: float(f"{values.mean():.3g}") for name, values in found.items() if len(values)}
 
@@ -94,16 +93,19 @@ def _csv(outcomes: Sequence[Outcome]) -> str:
     """One line for each model, moment, layer and head."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    quantiles = [f"k_{q:.0%}".replace("%", "") for q in QUANTILES]
-    writer.writerow(["model", "step", "loss", "layer", "head", *quantiles, "share", "frobenius", "spectral"])
+    shown = [round(p * (len(QUANTILES) - 1)) for p in (0.05, 0.25, 0.5, 0.75, 0.95)]
+    titles = [f"share_{100 * QUANTILES[i]:.0f}" for i in shown]
+    writer.writerow(["model", "step", "loss", "layer", "head", "k", *titles, "frobenius", "spectral"])
     for o in outcomes:
-        k, *others = (o.over_time(values) for values in (o.quantiles, o.shares, o.frobenius, o.spectral))
+        k, *norms = (o.over_time(values) for values in (o.k, o.frobenius, o.spectral))
         for moment, (step, loss) in enumerate(zip(o.moments, o.losses, strict=True)):
             for layer in range(o.layers):
                 for head in range(o.heads):
-                    own = [f"{x:.0f}" for x in k[moment, layer, head]]
-                    rest = [f"{float(values[moment, layer, head]):.6g}" for values in others]
-                    writer.writerow([o.model, step, loss, layer, head, *own, *rest])
+                    shares = [f"{float(x):.4g}" for x in o.distributions[moment, layer, head, shown]]
+                    rest = [f"{float(values[moment, layer, head]):.6g}" for values in norms]
+                    writer.writerow(
+                        [o.model, step, loss, layer, head, f"{float(k[moment, layer, head]):.0f}", *shares, *rest]
+                    )
     return text.getvalue()
 
 
@@ -133,8 +135,8 @@ def _page(outcomes: Sequence[Outcome], table: str, command: str) -> str:
             + listed(f"the {o.model} {_ABOUT[o.model]}" for o in outcomes)
             + ". k is the number of tokens that carry 90 % of a row's weight, N the number it attends to; a head is of "
             "class I for a median of k/N above 1/2, II above 1/8, III above 1/32 and IV below (Ramsauer et al. 2021, "
-            "Sec. 4). Figures: `ENCODER.png` over time, `ENCODER_ridges.png` with the distributions of k, and the same "
-            "of the decoder. Numbers: `heads.csv`, `summary.json`."
+            "Sec. 4). Figures: `MODEL.png` over time, `MODEL_ridges.png` with the distributions of k/N. Numbers: "
+            "`heads.csv` (medians and quantiles of k/N), `summary.json`."
         ),
         "## Over time",
         "\n".join(filled(line, "- ") for o in outcomes for line in _story(o)),
@@ -176,7 +178,7 @@ def _story(outcome: Outcome) -> Iterator[str]:
             f"{name}: {len(gone)} heads leave class I for good, half of them by step {gone[(len(gone) - 1) // 2]:,} "
             f"(first {gone[0]:,}, last {gone[-1]:,}). The loss falls fastest around step {drop:,}."
         )
-    shares = outcome.over_time(outcome.shares).squeeze(-1)
+    shares = outcome.shares
     quarter = next(i for i, step in enumerate(outcome.moments) if step >= 0.75 * outcome.steps)
     moved = (shares[-1] - shares[quarter]).abs().mean(-1)
     yield (
@@ -191,6 +193,13 @@ def _story(outcome: Outcome) -> Iterator[str]:
         + listed(f"{value:.3g} in class {regime}" for regime, value in norms.items())
         + "."
     )
+
+
+def shown(outcome: Outcome, number: int = 9) -> list[tuple[int, Tensor]]:
+    """Some moments, closer together at first: their steps, and the quantiles of k/N (layers, heads, 21)."""
+    last = len(outcome.moments) - 1
+    places = dict.fromkeys(round(last * i / max(number - 1, 1)) for i in range(number))
+    return [(outcome.moments[place], outcome.distributions[place]) for place in places]
 
 
 def _left(classes: Tensor, outcome: Outcome) -> int | None:
@@ -243,8 +252,8 @@ def _differences(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield (
         "The encoder normalises before attention and turns queries and keys by their position (ModernBERT, all of its "
         "attention global); BERT normalises after it and adds a vector for each position. BERTs of this size were "
-        "tried first, with rates from 0.001 to 0.003: in 1,000 to 3,000 steps they learned little more than how often each "
-        "character occurs."
+        "tried first, with rates from 0.001 to 0.003: in 1,000 to 3,000 steps they learned little more than how often "
+        "each character occurs."
     )
     yield (
         "The paper trains in the manner of ELECTRA on Wikipedia and books, and averages with Gaussians from the start; "
