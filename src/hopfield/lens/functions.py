@@ -22,11 +22,13 @@ from hopfield.core.task import Task, broadcast
 from hopfield.errors import HopfieldError
 from hopfield.lens import layers
 from hopfield.lens.call import Call, parted, scale_of
-from hopfield.lens.sites import attend, edited, hidden, is_hidden, listeners
+from hopfield.lens.sites import Token, attend, edited, hidden, is_hidden, listeners
 
+# attribute of modules with hooks: how to take them off
+_HOOKS = "_hopfield_hooks"
 _KERNELS = Task.__module__
-# modules with hooks: how many attachments there are, and how to take the hooks off
-_watched: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Any]]] = weakref.WeakKeyDictionary()
+# modules with hooks, and for whom
+_watched: weakref.WeakKeyDictionary[nn.Module, set[Token]] = weakref.WeakKeyDictionary()
 
 
 @dataclass
@@ -53,7 +55,7 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-def watch(model: nn.Module, apart: list[nn.Module], undo: list[Callable[[], None]]) -> None:
+def watch(model: nn.Module, token: Token, apart: list[nn.Module], undo: list[Callable[[], None]]) -> None:
     """Listen to the functions that the modules of a model call, but for transformers' own within the models `apart`."""
     left_out = {inner for outer in apart for inner in outer.modules() if _home(inner).startswith("transformers.")}
     for module in model.modules():
@@ -64,30 +66,30 @@ def watch(model: nn.Module, apart: list[nn.Module], undo: list[Callable[[], None
         leaf = _home(module).startswith("torch.nn.modules") and not any(True for _ in module.children())
         if leaf or isinstance(module, nn.Sequential) or module in left_out:
             continue
-        count, handles = _watched.get(module, (0, []))
-        if not count:
+        if _HOOKS not in module.__dict__:
             handles = [
                 module.register_forward_pre_hook(_enter, prepend=True),
                 module.register_forward_hook(_leave, always_call=True),
             ]
             if isinstance(module, layers.KINDS):
                 handles.append(module.register_forward_hook(layers.look, with_kwargs=True))
-        _watched[module] = (count + 1, handles)
-        undo.append(partial(_unwatch, module))
+            module.__dict__[_HOOKS] = handles  # with the module, so that copies know theirs
+        _watched.setdefault(module, set()).add(token)
+        undo.append(partial(_unwatch, module, token))
 
 
 def _home(module: nn.Module) -> str:
     return type(module).__module__
 
 
-def _unwatch(module: nn.Module) -> None:
-    count, handles = _watched.get(module, (0, []))
-    if count > 1:
-        _watched[module] = (count - 1, handles)
+def _unwatch(module: nn.Module, token: Token) -> None:
+    tokens = _watched.get(module, set())
+    tokens.discard(token)
+    if tokens or edited(module):
         return
-    for handle in handles:
-        handle.remove()
     _watched.pop(module, None)
+    for handle in module.__dict__.pop(_HOOKS, ()):
+        handle.remove()
     if not _watched:
         # what an interrupt, of which hooks are not told, has left behind
         _thread.frames.clear()

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from hopfield.errors import HopfieldError
 from hopfield.lens.call import Call, parted, scale_of
-from hopfield.lens.sites import attend, hidden
+from hopfield.lens.sites import Token, attend, hidden
 
 _PREFIX = "hopfield_"
-# configurations whose attention goes through here: how many attachments there are, and the name to go back to
-_opened: dict[int, tuple[Any, str | None, int]] = {}
+# configurations whose attention goes through here, the name to go back to, and for whom
+_opened: dict[int, tuple[Any, str | None, set[Token]]] = {}
 # what may come with a call and changes its scores in ways that are no association
 _FOREIGN = {
     "softcap": "caps its scores",
@@ -47,7 +47,7 @@ class _Name(str):
         return hash(str(self))
 
 
-def open_(model: nn.Module, undo: list[Callable[[], None]]) -> list[nn.Module]:
+def open_(model: nn.Module, token: Token, undo: list[Callable[[], None]]) -> list[nn.Module]:
     """Lead the attentions of all models of transformers inside `model` through `attend`.
 
     Returns:
@@ -62,7 +62,8 @@ def open_(model: nn.Module, undo: list[Callable[[], None]]) -> list[nn.Module]:
         whole = isinstance(module, transformers.PreTrainedModel) and _looks_up(module)
         if not (whole or (module not in covered and _is_part(module))):
             continue
-        _open_config(name or type(module).__name__, module.config, undo)
+        _open_config(name or type(module).__name__, module.config, token)
+        undo.append(partial(_close_config, module.config, token))
         found.append(module)
         covered.update(module.modules())
         if whole:
@@ -99,25 +100,23 @@ def _refuse_head_mask(module: nn.Module, _: Any, given: dict[str, Any]) -> None:
         )
 
 
-def _open_config(name: str, config: Any, undo: list[Callable[[], None]]) -> None:
-    key = id(config)
-    if key in _opened:
-        _, original, count = _opened[key]
-    else:
-        original, count = config._attn_implementation, 0
+def _open_config(name: str, config: Any, token: Token) -> None:
+    if id(config) not in _opened:
+        original = config._attn_implementation
         if (original or "eager").startswith(_PREFIX):  # the copy of a model that was listened to
             original = original.removeprefix(_PREFIX)
         config._attn_implementation_internal = _register(name, original or "eager")
-    _opened[key] = (config, original, count + 1)
-    undo.append(partial(_close_config, config))
+        _opened[id(config)] = (config, original, set())
+    _opened[id(config)][2].add(token)
 
 
-def _close_config(config: Any) -> None:
-    key, name = id(config), config._attn_implementation
-    _, original, count = _opened.pop(key, (config, str(name).removeprefix(_PREFIX), 1))
-    if count > 1:
-        _opened[key] = (config, original, count - 1)
-    else:
+def _close_config(config: Any, token: Token) -> None:
+    # that of a copy is not known
+    name = str(config._attn_implementation or "eager")
+    _, original, tokens = _opened.get(id(config), (config, name.removeprefix(_PREFIX), set()))
+    tokens.discard(token)
+    if not tokens:
+        _opened.pop(id(config), None)
         config._attn_implementation_internal = original
 
 

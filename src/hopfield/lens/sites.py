@@ -44,6 +44,10 @@ class Listener:
         """Look at a call, as it is after all edits."""
 
 
+class Token:
+    """Stands for an attachment; that of a copy is another."""
+
+
 class Attachment:
     """A listener on the attentions of a model, until `close`.
 
@@ -58,13 +62,14 @@ class Attachment:
     def __init__(self, model: nn.Module, listener: Listener) -> None:
         from hopfield.lens import functions, interface
 
-        _refuse_compiled(model)
+        refuse_compiled(model)
         self.listener = listener
         self.names = weakref.WeakKeyDictionary({module: name for name, module in model.named_modules()})
         self._undo: list[Callable[[], None]] = []
+        token = Token()
         try:
-            inside = interface.open_(model, self._undo)
-            functions.watch(model, inside, self._undo)
+            inside = interface.open_(model, token, self._undo)
+            functions.watch(model, token, inside, self._undo)
         except BaseException:
             self.close()
             raise
@@ -148,7 +153,8 @@ def module_of(site: str) -> str:
 
 
 def check_names(model: nn.Module, sites: Collection[str]) -> None:
-    """Refuse names that no attention of a model can have."""
+    """Refuse names that no attention of a model can have, and models that cannot be listened to."""
+    refuse_compiled(model)
     modules = dict(model.named_modules())
     for site in sites:
         module = modules.get(module_of(site))
@@ -242,7 +248,8 @@ def reads_now() -> bool:
     return torch._C._current_graph_task_id() == -1
 
 
-def _refuse_compiled(model: nn.Module) -> None:
+def refuse_compiled(model: nn.Module) -> None:
+    """Refuse what runs without its modules."""
     if not isinstance(model, nn.Module):
         raise HopfieldError(f"expected a torch.nn.Module, got {type(model).__name__}")
     compiler = sys.modules.get("torch._dynamo.eval_frame")  # slow to import, and not there before it has compiled
