@@ -106,7 +106,7 @@ def read(model: nn.Module, *args, **options) -> HeadReport:
 Seen = Callable[[nn.Module, dict[str, Tensor]], dict[str, Heads]]
 
 
-@dataclass
+@dataclass(eq=False)
 class Architecture:
     """A kind of transformer, how to call it, and what its heads see."""
 

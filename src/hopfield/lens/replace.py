@@ -120,7 +120,8 @@ class Replacement(Edit):
         if average is None:
             return call
         heads = self.heads[site]
-        if site not in self._checked and _check_call(site, heads, bool(getattr(average, "causal", False)), call):
+        _check_call(site, heads, call)
+        if site not in self._checked and _check_direction(site, bool(getattr(average, "causal", False)), call):
             self._checked.add(site)
         taken = {head for others, _ in call.averages for head in others} & set(heads)
         if taken:
@@ -245,8 +246,8 @@ def _average(
     return GaussianAveraging(heads, length=length, heads=heads, causal=causal, project=())
 
 
-def _check_call(site: str, heads: tuple[int, ...], causal: bool, call: Call) -> bool:
-    """Refuse what cannot be averaged over positions; whether the call told all there is to know."""
+def _check_call(site: str, heads: tuple[int, ...], call: Call) -> None:
+    """Refuse what cannot be averaged over positions."""
     if heads[-1] >= call.heads:
         raise HopfieldError(f"{site!r} has heads 0 to {call.heads - 1}, got {heads[-1]}")
     if call.crossed or (call.query.shape[-2] > call.key.shape[-2] and not call.causal):
@@ -254,6 +255,10 @@ def _check_call(site: str, heads: tuple[int, ...], causal: bool, call: Call) -> 
             f"{site!r} attends from one sequence to another, where positions do not correspond: "
             "replace heads of self-attention"
         )
+
+
+def _check_direction(site: str, causal: bool, call: Call) -> bool:
+    """Refuse an average that sees other tokens than the attention does; whether the call told which it sees."""
     own = _is_causal(call)
     if own is not None and own != causal:
         here, there = ("causal", "not") if own else ("not causal", "causal")
