@@ -164,7 +164,7 @@ def test_bad_models_are_refused(run, home, tmp_path):
     config = transformers.BertConfig(vocab_size=9, hidden_size=12, num_hidden_layers=1)
     with quiet():
         transformers.BertModel(config).save_pretrained(mute)
-    refused(run("heads", mute, *text), "the tokenizer of", "knows no words", "save_pretrained")
+    refused(run("heads", mute, *text), "the tokenizer of", "tokenizer.save_pretrained writes them")
     save_tokenizer(mute)  # of more words than the model has
     refused(run("heads", mute, *text), "mute (BertModel) cannot read a text of 512 tokens: index out of range")
     (mute / "model.safetensors").write_bytes(b"no weights")

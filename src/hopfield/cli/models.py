@@ -112,16 +112,20 @@ def load(name: str, *, device: str, dtype: str) -> Model:
     elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise HopfieldError(f"no folder {folder}; give a folder of a model, or its name on the hub")
     with quiet():
-        config = _made(name, lambda: AutoConfig.from_pretrained(where, trust_remote_code=False))
-        tokenizer = _made(name, lambda: AutoTokenizer.from_pretrained(where, trust_remote_code=False), "tokenizer")
+        config = _made(f"model {name}", lambda: AutoConfig.from_pretrained(where, trust_remote_code=False))
+        tokenizer = _made(
+            f"tokenizer of {name}",
+            lambda: AutoTokenizer.from_pretrained(where, trust_remote_code=False),
+            "; its files belong beside the model, as tokenizer.save_pretrained writes them",
+        )
         # without its files some become one that knows no words
         if len(tokenizer) <= len(tokenizer.all_special_tokens):
             raise HopfieldError(
-                f"the tokenizer of {name} knows no words: its files are missing; put them there with "
-                "tokenizer.save_pretrained"
+                f"the tokenizer of {name} knows no words: its files are missing; they belong beside the model, as "
+                "tokenizer.save_pretrained writes them"
             )
         network, facts = _made(
-            name,
+            f"model {name}",
             lambda: AutoModel.from_pretrained(where, config=config, trust_remote_code=False, output_loading_info=True),
         )
     model = Model(short, network.to(device=place, dtype=DTYPES[dtype]).eval(), tokenizer)
@@ -135,23 +139,12 @@ def load(name: str, *, device: str, dtype: str) -> Model:
     return model
 
 
-def _made(name: str, make: Callable[[], Any], what: str = "model") -> Any:
+def _made(what: str, make: Callable[[], Any], advice: str = "") -> Any:
     """What transformers makes of files, with its own words where it cannot."""
-    from safetensors import SafetensorError
-
     try:
         return make()
-    except (
-        OSError,
-        ValueError,
-        ImportError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        AttributeError,
-        SafetensorError,
-    ) as error:
-        raise HopfieldError(f"cannot load the {what} {name}: {one_line(error)}") from error
+    except Exception as error:  # of many libraries, and each has exceptions of its own
+        raise HopfieldError(f"cannot load the {what}: {one_line(error)}{advice}") from error
 
 
 def one_line(error: Exception) -> str:
