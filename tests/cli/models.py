@@ -7,6 +7,7 @@ from pathlib import Path
 
 WORDS = [f"w{n}" for n in range(40)]
 SIZES = {"vocab_size": 44, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
+_HALF = {"layers": 2, "attention_heads": 4, "ffn_dim": 32}
 
 
 def save_tokenizer(folder: Path, *, framed: bool = True) -> None:
@@ -38,8 +39,8 @@ def save(kind: str, folder: Path) -> Path:
         sizes = {"vocab_size": 44, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 4}
         model = hf.GPT2Model(hf.GPT2Config(**sizes, bos_token_id=2, eos_token_id=3))
     else:
-        sizes = {"vocab_size": 44, "d_model": 32, "d_kv": 8, "num_layers": 2, "num_heads": 4, "d_ff": 32}
-        model = hf.T5Model(hf.T5Config(**sizes, decoder_start_token_id=0))
+        sizes = {f"{part}_{what}": n for part in ("encoder", "decoder") for what, n in _HALF.items()}
+        model = hf.BartModel(hf.BartConfig(vocab_size=44, d_model=32, **sizes, max_position_embeddings=64))
     model.save_pretrained(folder)
     save_tokenizer(folder, framed=kind != "gpt2")
     return folder
