@@ -29,7 +29,7 @@ class Sample:
             chosen = keys > self._keys.min()
             keys, items = keys[chosen], items[chosen.to(items.device)]
         self._keys = torch.cat([self._keys, keys])
-        self._items.append(items.to("cpu", torch.float64))
+        self._items.append(items.to("cpu", torch.float64, copy=True))
         if len(self._keys) > 2 * self.size:
             self._settle()
 
