@@ -45,7 +45,7 @@ def some(g, L, N, **options):
     return Call(normal(g, 2, 2, L, 3), normal(g, 2, 2, N, 3), normal(g, 2, 2, N, 4), scale=0.7, **options)
 
 
-@examples(40)
+@examples(25)
 def test_weights_times_values_are_the_result(seed):
     g = generator(seed)
     L, N = integer(g, 1, 5), integer(g, 1, 5)

@@ -44,7 +44,7 @@ def reading(shares, *, name="a", extra=0) -> LayerReading:
     )
 
 
-@examples(30)
+@examples(10)
 def test_heads_are_the_medians_of_their_rows(seed):
     g = generator(seed)
     report = made(seed=seed, rows=integer(g, 1, 9), mass=uniform(g, 0.5, 1.0))

@@ -147,7 +147,7 @@ def test_other_separation_functions_have_weights_and_energies(seed):
 
 
 def test_equal_weights_count_as_equal():
-    for keys in range(1, 200):
+    for keys in (*range(1, 50), 64, 100, 128, 999):
         x = torch.zeros(1, 1, keys, 2)
         for dtype in (torch.float32, torch.float64):
             call = Call(x[:, :, :1].to(dtype), x.to(dtype), x.to(dtype), 1.0)

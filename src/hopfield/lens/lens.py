@@ -34,18 +34,21 @@ class HeadLens(Listener):
       the number of keys that a row attends to (Ramsauer et al. 2021, Sec. 4): I for k > N/2, a global average; II for
       k > N/8 and III for k > N/32, metastable states of many and of fewer patterns; IV below, a few patterns or one;
     - entropy, energy (Eq. 2), and the norms of the softmax Jacobian, Frobenius and spectral (see
-      `hopfield.lens.measure`);
+      `hopfield.lens.rows.measure`);
     - for some rows the fixed point to which further updates of the same head would lead: how many updates, how far,
       and whether it is a single pattern, a metastable state or the global average.
 
     No attention matrix is kept. Attentions are found in models of the transformers library (by its attention interface;
     encoders, decoders, both, key-value caches, grouped queries), in whatever calls `F.scaled_dot_product_attention`, in
-    `nn.MultiheadAttention` and what contains it, and in the layers of this library. What the model computes does not
-    change. Several lenses may look at one model.
+    `nn.MultiheadAttention` and what contains it, and in the layers of this library (of those in `hopfield.compat`
+    their `to_native()`). What the model computes does not change, but that torch's fast path for encoders, which rounds
+    otherwise and leaves zeros where padding is, is not taken. Several lenses may look at one model. Of heads that
+    `set_updates` has changed the association is read that reads the values, the last.
 
     Rows of padding are left out: in self-attention the tokens that nothing attends to, elsewhere those that
-    attend to nothing. N is counted row by row, so a causal row has the keys before it and its own. Rows with N below
-    `least` count for everything but the class, for below 32 keys class IV does not exist.
+    attend to nothing (so in cross-attention padding among the queries counts). N is counted row by row, so a causal row
+    has the keys before it and its own. Rows with N below `least` count for everything but the class, for below 32 keys
+    class IV does not exist.
 
         with HeadLens(model) as lens:
             for batch in batches:
