@@ -23,7 +23,7 @@ def heads(
     models: Annotated[
         str | None, typer.Option(help="Which models, separated by commas: encoder, decoder. [default: both]")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Steps of training of each model.", min=1)] = 5000,
+    steps: Annotated[int, typer.Option(help="Steps of training of each model.", min=1)] = 4000,
     jobs: Jobs = 2,
     backend: Backend = "loky",
     seed: Seed = 0,

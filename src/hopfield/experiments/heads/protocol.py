@@ -28,7 +28,7 @@ from hopfield.lens import Head, HeadLens, HeadReport, LayerReading, replace_head
 from hopfield.progress import Progress
 
 #: Steps of training of each model, a quarter of an hour on a core.
-STEPS = 5000
+STEPS = 4000
 #: Steps in which Gaussians that were put in place of heads learn, and nothing else does.
 TUNING = 200
 #: Fewest tokens that a row must attend to so that it counts for the class.

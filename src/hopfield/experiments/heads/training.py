@@ -91,19 +91,19 @@ def build(kind: str, setting: Setting) -> nn.Module:
         )
         encoder: nn.Module = ModernBertForMaskedLM(config)
         return encoder
-    decoder: nn.Module = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=257,
-            n_embd=setting.size,
-            n_layer=setting.layers,
-            n_head=setting.heads,
-            n_positions=setting.length,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            **special,
-        )
+    shape = GPT2Config(
+        vocab_size=257,
+        n_embd=setting.size,
+        n_layer=setting.layers,
+        n_head=setting.heads,
+        n_positions=setting.length,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        **special,
     )
+    shape.loss_type = "ForCausalLM"  # or transformers warns that it takes this one
+    decoder: nn.Module = GPT2LMHeadModel(shape)
     return decoder
 
 
