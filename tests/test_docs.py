@@ -10,6 +10,7 @@ PAGES = [
     "README.md",
     "docs/bags.md",
     "docs/guide.md",
+    "docs/heads.md",
     "docs/hflayers.md",
     "docs/layers.md",
     "docs/molecules.md",
