@@ -75,16 +75,13 @@ def open_(model: nn.Module, token: Token, undo: list[Callable[[], None]]) -> lis
     return found
 
 
-def _looks_up(model: Any) -> bool:
-    """Whether a model looks its attention function up by name."""
-    check = getattr(type(model), "_can_set_attn_implementation", None)
-    if check is not None:
-        return bool(check())
-    return bool(getattr(model, "_supports_attention_backend", False) or getattr(model, "_supports_sdpa", False))
+def _looks_up(model: nn.Module) -> bool:
+    """Whether a model has modules that look their attention function up by name."""
+    return any(map(_is_part, model.modules()))
 
 
 def _is_part(module: nn.Module) -> bool:
-    """Whether a module that is no model looks its attention function up, for it belonged to one that does."""
+    """Whether a module looks its attention function up: it comes from a file with the interface, and has a choice."""
     return hasattr(getattr(module, "config", None), "_attn_implementation_internal") and hasattr(
         sys.modules.get(type(module).__module__), "ALL_ATTENTION_FUNCTIONS"
     )
