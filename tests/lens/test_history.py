@@ -22,7 +22,7 @@ class Model(nn.Module):
         self.one, self.drop, self.norm, self.two = Projects(), nn.Dropout(0.5), nn.BatchNorm1d(16), Projects(4)
 
     def forward(self, x, y=None):
-        x = self.norm(self.drop(self.one(x)).mT).mT
+        x = self.norm(self.drop(self.one(x)).mT).mT + 0 * torch.rand(())  # random in evaluation, too
         return self.two(x if y is None else x + y)
 
 

@@ -201,14 +201,50 @@ def test_a_part_of_a_model_is_read_as_within_the_whole(implementation):
     model, given = transformer(BART, implementation), inputs(BART, "right")
     expected = read(model, **given)
     for name in ("decoder", "decoder.layers.1", "decoder.layers.1.encoder_attn", "encoder.layers.0"):
-        with HeadLens(model.model.get_submodule(name), rows=None, settled=0, least=1) as lens, torch.no_grad():
-            model(**given)
+        fresh = transformer(BART, implementation)
+        with HeadLens(fresh.model.get_submodule(name), rows=None, settled=0, least=1) as lens, torch.no_grad():
+            fresh(**given)
+        assert fresh.config._attn_implementation == implementation
         report = lens.report()
         assert report.layers
         for layer in report.layers:
             whole = expected[f"model.{name}.{layer.name}".rstrip(".")]
             assert torch.equal(layer.sample, whole.sample)
-    assert model.config._attn_implementation == implementation
+
+
+def test_what_crosses_is_told_by_names_as_well_as_by_attributes():
+    model, given = transformer(T5), inputs(T5, "right")
+    for name, module in model.named_modules():
+        if name.endswith("EncDecAttention"):
+            module.is_decoder = False
+    report = read(model, **given)
+    for name, heads in T5.seen(transformer(T5), given).items():
+        agree(report[name].sample, heads.counted())
+
+
+def test_without_a_mask_only_the_function_of_torch_is_causal():
+    x = torch.randn(2, 5, 16).double()
+    for implementation, seen in (("sdpa", [1, 2, 3, 4, 5]), ("eager", [5] * 5)):
+        attention = transformer(GPT2, implementation).transformer.h[0].attn
+        expected = attention(x)[0]
+        with HeadLens(attention, rows=None, least=1) as lens:
+            assert torch.equal(attention(x)[0], expected)
+        assert lens.report().layers[0].of("attended")[:, 0].tolist() == seen * 2
+        with set_updates(attention, steps=1):
+            close(attention(x)[0], expected, 1e-9)
+
+
+def test_models_that_look_at_the_name_of_their_attention_go_their_way():
+    model, given = transformer(GPT2, "eager").float(), inputs(GPT2)
+    for block in model.transformer.h:
+        block.attn.reorder_and_upcast_attn = True
+    expected = outputs(model.half(), given)
+    with HeadLens(model) as lens:
+        assert torch.equal(outputs(model, given), expected)
+    with pytest.raises(
+        HopfieldError, match=r"no attention of GPT2LMHeadModel was seen.*look like attention: transformer"
+    ):
+        lens.report()
 
 
 def test_layers_of_this_library_and_of_torch_within_a_model_are_read():
