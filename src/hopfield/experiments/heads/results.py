@@ -176,7 +176,7 @@ def _story(outcome: Outcome) -> Iterator[str]:
         drop = _drop(outcome)
         yield (
             f"{name}: {len(gone)} heads leave class I for good, half of them by step {gone[(len(gone) - 1) // 2]:,} "
-            f"(first {gone[0]:,}, last {gone[-1]:,}). The loss falls fastest around step {drop:,}."
+            f"(first {gone[0]:,}, last {gone[-1]:,}). After the warmup the loss falls fastest around step {drop:,}."
         )
     shares = outcome.shares
     quarter = next(i for i, step in enumerate(outcome.moments) if step >= 0.75 * outcome.steps)
@@ -184,8 +184,7 @@ def _story(outcome: Outcome) -> Iterator[str]:
     yield (
         f"{name}, last quarter of training: the median k/N of a head still moves by "
         + listed(f"{value:.3f}" for value in moved.tolist())
-        + " in layers 1 to "
-        + f"{outcome.layers} (means over heads)."
+        + f" in layers 0 to {outcome.layers - 1} (means over heads)."
     )
     norms = _norms(outcome)
     yield (
@@ -211,13 +210,13 @@ def _left(classes: Tensor, outcome: Outcome) -> int | None:
 
 
 def _drop(outcome: Outcome) -> int:
-    """The step around which the loss falls fastest, after the first fiftieth of the training."""
+    """The step around which the loss falls fastest after the warmup, in which it falls to that of single characters."""
     found = [
         ((before - after) / (end - start), (start + end) // 2)
         for start, end, before, after in zip(
             outcome.moments, outcome.moments[1:], outcome.losses, outcome.losses[1:], strict=False
         )
-        if start >= outcome.steps / 50
+        if start >= Setting().warmup
     ]
     return max(found, default=(0.0, outcome.steps))[1]
 
@@ -228,7 +227,7 @@ def _classes_table(outcome: Outcome) -> str:
         "|---|" + "---|" * len(CLASSES),
     ]
     for title, moment in (("before", 0), ("after", -1)):
-        for number, found in enumerate(counts(outcome, moment), 1):
+        for number, found in enumerate(counts(outcome, moment)):
             lines.append(f"| layer {number}, {title} | {' | '.join(str(found[name] or '') for name in CLASSES)} |")
     return "\n".join(lines)
 
