@@ -33,7 +33,10 @@ _crossing: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 class _Name(str):
-    """The name of an attention that goes through here, equal to that of the original: some models compare it."""
+    """The name of an attention that goes through here, equal to that of the original: some models compare it.
+
+    Not for transformers 4, whose models look up only what is not called "eager".
+    """
 
     __slots__ = ()
 
@@ -117,7 +120,7 @@ def _close_config(config: Any, token: Token) -> None:
         config._attn_implementation_internal = original
 
 
-def _register(where: str, original: str) -> _Name:
+def _register(where: str, original: str) -> str:
     """The name under which an attention function goes through `attend`, registered with its mask function."""
     from transformers import AttentionInterface
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
@@ -128,8 +131,8 @@ def _register(where: str, original: str) -> _Name:
             f"{where} uses the attention {original!r}, a kernel that keeps its scores to itself; "
             'load the model with attn_implementation="sdpa", or call model.set_attn_implementation("sdpa")'
         )
-    name = _Name(_PREFIX + original)
-    if str(name) not in ALL_ATTENTION_FUNCTIONS.valid_keys():
+    name = _PREFIX + original
+    if name not in ALL_ATTENTION_FUNCTIONS.valid_keys():
 
         def attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any) -> Any:
             function = _eager(module) if original == "eager" else ALL_ATTENTION_FUNCTIONS[original]
@@ -150,10 +153,10 @@ def _register(where: str, original: str) -> _Name:
                     weights = call.weights()
             return result, weights
 
-        AttentionInterface.register(str(name), attention)
+        AttentionInterface.register(name, attention)
         if original in ALL_MASK_ATTENTION_FUNCTIONS.valid_keys():
-            AttentionMaskInterface.register(str(name), ALL_MASK_ATTENTION_FUNCTIONS[original])
-    return name
+            AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[original])
+    return _Name(name) if hasattr(AttentionInterface, "get_interface") else name
 
 
 def _eager(module: nn.Module) -> Callable[..., Any]:
