@@ -90,9 +90,9 @@ def _unwatch(module: nn.Module, token: Token) -> None:
     _watched.pop(module, None)
     for handle in module.__dict__.pop(_HOOKS, ()):
         handle.remove()
-    if not _watched:
-        # what an interrupt, of which hooks are not told, has left behind
-        _thread.frames.clear()
+    # an interrupt, of which hooks are not told, may have left frames behind
+    _thread.frames[:] = [frame for frame in _thread.frames if frame.module is not module]
+    if not _thread.frames:
         _end()
 
 

@@ -239,7 +239,7 @@ class _Site:
 
     def _wait(self, logs: Tensor, facts: Tensor, rows: Tensor) -> None:
         """Keep rows (B, r) until there are enough of them for the effort to measure them."""
-        if self.waiting and logs.shape[-1] != self.waiting[0][0].shape[-1]:
+        if self.waiting and (logs.shape[-1], logs.device) != (self.waiting[0][0].shape[-1], self.waiting[0][0].device):
             self.flush()
         logs, facts = (t.transpose(1, 2)[rows] for t in (logs, facts))  # (n, h, N), (n, h, 3)
         self.waiting.append((logs, facts))

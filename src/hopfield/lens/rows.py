@@ -7,10 +7,12 @@ not with its square.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -18,13 +20,13 @@ from torch import Tensor
 from hopfield.core.energy import task_energy
 from hopfield.core.separation import Softmax
 from hopfield.lens.call import Call
-from hopfield.lens.spectrum import jacobian_norms
+from hopfield.lens.spectrum import jacobian_norms, length2
 
 QUANTITIES = ("k", "attended", "entropy", "energy", "frobenius", "spectral")
 """What `measure` tells of a row, in this order."""
 
 # scores in memory at once
-_ENTRIES = 1 << 19
+_ENTRIES = 1 << 20
 # a sum of weights reaches a mass up to this many units of rounding, so that equal weights count as equal
 _ROUNDING = 16
 # log of a weight that counts for nothing
@@ -92,33 +94,27 @@ def measured(call: Call, rows: Tensor, pieces: list[Tile], mass: float) -> Itera
     sorting is not divided by anybody.
     """
     threads = torch.get_num_threads() if call.key.device.type == "cpu" else 1
+    keys = {tile.sequences.start: widened(call, tile) for tile in pieces if not tile.places.start}
+
+    def one(tile: Tile) -> Tensor:
+        return _measure(call, rows, tile, mass, keys[tile.sequences.start])
+
     if len(pieces) < 2 or threads < 2:
-        room = _Room()
-        for tile in pieces:
-            yield tile, _measure(call, rows, tile, mass, room)
+        yield from ((tile, one(tile)) for tile in pieces)
         return
-    rooms = threading.local()
-
-    def alone(tile: Tile) -> Tensor:
-        if not hasattr(rooms, "room"):
-            rooms.room = _Room()
-            torch.set_num_threads(1)  # of this thread
-        return _measure(call, rows, tile, mass, rooms.room)
-
     try:
-        with ThreadPoolExecutor(min(threads, len(pieces))) as pool:
-            found = list(pool.map(alone, pieces))
+        found = list(_workers(os.getpid(), threads).map(one, pieces))
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads)  # a worker has set it for threads that are still to come
     yield from zip(pieces, found, strict=True)
 
 
-def _measure(call: Call, rows: Tensor, tile: Tile, mass: float, room: _Room) -> Tensor:
+def _measure(call: Call, rows: Tensor, tile: Tile, mass: float, keys: tuple[Tensor, Tensor]) -> Tensor:
     """The quantities of a tile, (B, r, h, 6)."""
     if not isinstance(call.separation, Softmax):
         return _general(call.sequences(tile.sequences), rows[tile.places], mass)
-    logs, facts = begin(call, rows, tile, room)
-    return digest(logs, facts, mass, room.more(logs)).transpose(1, 2)
+    logs, facts = begin(call, rows, tile, _own.room, keys)
+    return digest(logs, facts, mass, _own.room.more(logs)).transpose(1, 2)
 
 
 class _Room:
@@ -140,28 +136,52 @@ class _Room:
         return [self.get(number, logs.shape, logs.dtype, logs) for number in range(2, 6)]
 
 
+class _Own(threading.local):
+    """What every thread has for itself."""
+
+    def __init__(self) -> None:
+        self.room = _Room()
+
+
+_own = _Own()
+
+
+@cache
+def _workers(_: int, threads: int) -> ThreadPoolExecutor:
+    """Threads of this process, each of which computes by itself alone."""
+    return ThreadPoolExecutor(threads, "hopfield-lens", partial(torch.set_num_threads, 1))
+
+
 @torch.no_grad()
-def begin(call: Call, rows: Tensor, tile: Tile, room: _Room | None = None) -> tuple[Tensor, Tensor]:
+def widened(call: Call, tile: Tile) -> tuple[Tensor, Tensor]:
+    """Keys (B, h, N, k) of the sequences of a tile in the type of the scores, and ½|x|², (B, h, 1, N)."""
+    processor = call.key.device.type == "cpu"
+    wide = torch.float64 if processor else torch.promote_types(call.key.dtype, torch.float32)
+    key = call.key[tile.sequences].to(wide)
+    return key, length2(key).mT / 2
+
+
+@torch.no_grad()
+def begin(
+    call: Call, rows: Tensor, tile: Tile, room: _Room | None = None, keys: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """What there is to know of the rows of a tile before their keys are sorted, for softmax.
 
     Returns:
         ln(p_i / max p), (B, h, r, N), and three facts, (B, h, r, 3): N, 1/β, and the energy without
         -ln(Σ p_i / max p) / β.
     """
-    call, rows = call.sequences(tile.sequences), rows[tile.places]
     room = room or _Room()
-    wide = torch.float64 if call.key.device.type == "cpu" else torch.promote_types(call.key.dtype, torch.float32)
     narrow = torch.promote_types(call.query.dtype, torch.float32)
-    beta = call.scale
-    key = call.key.to(wide)  # (B, h, N, k)
-    query = call.query[..., rows, :].to(wide)  # (B, h, r, k)
+    key, height = keys or widened(call, tile)
+    call, rows, beta = call.sequences(tile.sequences), rows[tile.places], call.scale
+    query = call.query[..., rows, :].to(key.dtype)  # (B, h, r, k)
     shape = (*query.shape[:-1], key.shape[-2])
-    scores, logs = room.get(0, shape, wide, key), room.get(1, shape, narrow, key)
+    scores, logs = room.get(0, shape, key.dtype, key), room.get(1, shape, narrow, key)
     # autocast would take the products back to half precision
     with torch.autocast(scores.device.type, enabled=False):
         torch.matmul(query * beta, key.mT, out=scores)
     mask, bias = call.mask_of(rows), call.bias_of(rows)
-    height = key.square().sum(-1).unsqueeze(-2) / 2  # (B, h, 1, N)
     if bias is not None:
         scores += bias
         height = height + bias / beta
@@ -170,11 +190,12 @@ def begin(call: Call, rows: Tensor, tile: Tile, room: _Room | None = None) -> tu
         height = height.masked_fill(~mask, -math.inf)
     top = scores.amax(-1, keepdim=True)
     # differences are as exact in the narrower type as the scores were in the wider
-    logs.copy_(scores.sub_(top)).clamp_(min=_NOTHING)
+    logs.copy_(scores.sub_(top))
+    if mask is not None:
+        logs.clamp_(min=_NOTHING)
     attended = _attended(mask, scores.shape, scores.device)
-    energy = (attended.log() - top) / beta + query.square().sum(-1, keepdim=True) / 2 + height.amax(-1, keepdim=True)
-    scale = torch.ones_like(energy) / beta
-    return logs, torch.cat([attended.to(energy.dtype), scale, energy], -1)
+    energy = (attended.log() - top) / beta + length2(query) / 2 + height.amax(-1, keepdim=True)
+    return logs, torch.cat([attended.to(energy.dtype), (1 / beta) * torch.ones_like(energy), energy], -1)
 
 
 @torch.no_grad()
@@ -218,7 +239,7 @@ def _general(call: Call, rows: Tensor, mass: float) -> Tensor:
 
 def _fewest(weights: Tensor, mass: float, attended: Tensor, room: Tensor) -> Tensor:
     """How many of the heaviest carry the mass, (..., 1): those that the lightest, summed up, leave."""
-    least = 1 - mass * (1 - _ROUNDING * torch.finfo(weights.dtype).eps)
+    least = 1 - mass + _ROUNDING * torch.finfo(weights.dtype).eps
     torch.cumsum(weights, -1, out=room)
     left = torch.searchsorted(room, torch.full_like(weights[..., :1], least).contiguous(), right=True)
     return (weights.shape[-1] - left).minimum(attended)

@@ -25,8 +25,8 @@ def jacobian_norms(others: Tensor, first: Tensor, second: Tensor, rooms: Rooms) 
     """
     squares, room, _ = rooms
     torch.mul(others, others, out=squares)
-    moment2, moment4 = _length2(others), _length2(squares)
-    own = _length2(torch.sub(others, squares, out=room))  # Σ p² (1 - p)²
+    moment2, moment4 = length2(others), length2(squares)
+    own = length2(torch.sub(others, squares, out=room))  # Σ p² (1 - p)²
     moment3 = (moment2 + moment4 - own) / 2
     square = second * second
     power2, power4 = moment2 + square, moment4 + square * square
@@ -34,10 +34,12 @@ def jacobian_norms(others: Tensor, first: Tensor, second: Tensor, rooms: Rooms) 
     rest = others.sum(-1, keepdim=True) + second  # 1 - p_1, without its rounding
     cross = (power2 * power2 - power4).clamp_(min=0)
     frobenius = (first * first * (rest * rest + 2 * power2) + own + cross).sqrt()
-    return torch.stack([frobenius, _largest_eigenvalue(others, first, second, moment2, moment3, rooms)])
+    return torch.stack([frobenius, _largest_eigenvalue(others, first, second, rest, moment2, moment3, rooms)])
 
 
-def _largest_eigenvalue(others: Tensor, a: Tensor, b: Tensor, moment2: Tensor, moment3: Tensor, rooms: Rooms) -> Tensor:
+def _largest_eigenvalue(
+    others: Tensor, a: Tensor, b: Tensor, rest: Tensor, moment2: Tensor, moment3: Tensor, rooms: Rooms
+) -> Tensor:
     """The largest eigenvalue λ of diag(p) - p pᵀ, in [p_2, p_1].
 
     With w = p_1 - p_2, δ = λ - p_2 is the root of
@@ -49,35 +51,36 @@ def _largest_eigenvalue(others: Tensor, a: Tensor, b: Tensor, moment2: Tensor, m
     """
     gaps, ratio, room = rooms
     least = torch.finfo(others.dtype).tiny
-    delta = _root(a, b, moment2, b - moment3 / moment2.clamp(min=least), torch.zeros_like(a))
+    delta = _root(a, b, rest, moment2, b - moment3 / moment2.clamp(min=least), torch.zeros_like(a), 2)
     torch.sub(b, others, out=gaps)
     enough = 0.3 * torch.finfo(others.dtype).eps ** 0.5
     for _ in range(_PASSES):
         torch.div(others, torch.add(gaps, delta.clamp(min=least), out=ratio), out=ratio)
         value = torch.mul(ratio, others, out=room).sum(-1, keepdim=True)
-        slope = _length2(ratio)
+        slope = length2(ratio)
         distance = torch.where(slope > 0, value / slope.clamp(min=least), 1.0)
-        before, delta = delta, _root(a, b, value * distance, distance - delta, delta)
-        if not bool(((delta - before).abs() > enough * a).any()):  # what is left is the square of it
+        before, delta = delta, _root(a, b, rest, value * distance, distance - delta, delta, 3)
+        if not bool(((delta - before).abs() > enough * (b + delta)).any()):  # what is left is the square of it
             break
     return b + delta
 
 
-def _root(a: Tensor, b: Tensor, mass: Tensor, offset: Tensor, start: Tensor) -> Tensor:
-    """The δ in [0, w] for R(δ) = mass / (δ + offset), from a δ close to it."""
+def _root(a: Tensor, b: Tensor, rest: Tensor, mass: Tensor, offset: Tensor, start: Tensor, times: int) -> Tensor:
+    """The δ in [0, w] for R(δ) = mass / (δ + offset), from a δ close to it; rest = 1 - p_1."""
     width, delta = a - b, start
-    a, b = a * a, b * b
-    both, product = (a + b) / 2, b * width
-    for _ in range(3):
-        lead = 1 + mass / (delta + offset).clamp_(min=torch.finfo(a.dtype).tiny)
-        linear = both - lead * width / 2
-        root = (linear * linear + lead * product).sqrt_() + linear.abs()
+    # a quadratic with R as a constant: δ² (1 + R) + 2 linear δ = p_2² w, in which nothing cancels for p_1 near 1
+    fixed, half, product = (b * b + b - a * rest) / 2, width / 2, b * b * width
+    for _ in range(times):
+        others = mass / (delta + offset).clamp_(min=torch.finfo(a.dtype).tiny)
+        linear = fixed - others * half
+        lead = others.add_(1)
+        root = (linear * linear).addcmul_(lead, product).sqrt_().add_(linear.abs())
         # of the two forms of the root the one that adds
         delta = torch.where(linear > 0, product / root, root / lead)
     return delta
 
 
-def _length2(rows: Tensor) -> Tensor:
+def length2(rows: Tensor) -> Tensor:
     """Σ x², (..., 1)."""
     length: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
     return length.square_()
