@@ -7,12 +7,8 @@ not with its square.
 from __future__ import annotations
 
 import math
-import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -88,33 +84,20 @@ def tiles(call: Call, rows: Tensor) -> list[Tile]:
 
 
 def measured(call: Call, rows: Tensor, pieces: list[Tile], mass: float) -> Iterator[tuple[Tile, Tensor]]:
-    """The quantities (B, r, h, 6) of tiles.
-
-    On a processor every thread takes tiles of its own: most of what there is to do is too small to be divided, and
-    sorting is not divided by anybody.
-    """
-    threads = torch.get_num_threads() if call.key.device.type == "cpu" else 1
-    keys = {tile.sequences.start: widened(call, tile) for tile in pieces if not tile.places.start}
-
-    def one(tile: Tile) -> Tensor:
-        return _measure(call, rows, tile, mass, keys[tile.sequences.start])
-
-    if len(pieces) < 2 or threads < 2:
-        yield from ((tile, one(tile)) for tile in pieces)
-        return
-    try:
-        found = list(_workers(os.getpid(), threads).map(one, pieces))
-    finally:
-        torch.set_num_threads(threads)  # a worker has set it for threads that are still to come
-    yield from zip(pieces, found, strict=True)
+    """The quantities (B, r, h, 6) of tiles."""
+    room = _Room()
+    for tile in pieces:
+        if not tile.places.start:
+            keys = widened(call, tile)
+        yield tile, _measure(call, rows, tile, mass, room, keys)
 
 
-def _measure(call: Call, rows: Tensor, tile: Tile, mass: float, keys: tuple[Tensor, Tensor]) -> Tensor:
+def _measure(call: Call, rows: Tensor, tile: Tile, mass: float, room: _Room, keys: tuple[Tensor, Tensor]) -> Tensor:
     """The quantities of a tile, (B, r, h, 6)."""
     if not isinstance(call.separation, Softmax):
         return _general(call.sequences(tile.sequences), rows[tile.places], mass)
-    logs, facts = begin(call, rows, tile, _own.room, keys)
-    return digest(logs, facts, mass, _own.room.more(logs)).transpose(1, 2)
+    logs, facts = begin(call, rows, tile, room, keys)
+    return digest(logs, facts, mass, room.more(logs)).transpose(1, 2)
 
 
 class _Room:
@@ -134,22 +117,6 @@ class _Room:
     def more(self, logs: Tensor) -> list[Tensor]:
         """Four more like the logs."""
         return [self.get(number, logs.shape, logs.dtype, logs) for number in range(2, 6)]
-
-
-class _Own(threading.local):
-    """What every thread has for itself."""
-
-    def __init__(self) -> None:
-        self.room = _Room()
-
-
-_own = _Own()
-
-
-@cache
-def _workers(_: int, threads: int) -> ThreadPoolExecutor:
-    """Threads of this process, each of which computes by itself alone."""
-    return ThreadPoolExecutor(threads, "hopfield-lens", partial(torch.set_num_threads, 1))
 
 
 @torch.no_grad()

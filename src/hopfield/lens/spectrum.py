@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 # passes over the weights at most; two are typical in float32, three in float64
 _PASSES = 20
 
-Rooms = tuple[Tensor, Tensor, Tensor]
 
-
-def jacobian_norms(others: Tensor, first: Tensor, second: Tensor, rooms: Rooms) -> Tensor:
+def jacobian_norms(others: Tensor, first: Tensor, second: Tensor, rooms: Sequence[Tensor]) -> Tensor:
     """Frobenius and spectral norm of diag(p) - p pᵀ, (2, ..., 1).
 
     Frobenius: Σ p_i² (1 - p_i)² + Σ_{i≠j} p_i² p_j², with the heaviest apart, so that nothing cancels when it is
@@ -34,12 +34,11 @@ def jacobian_norms(others: Tensor, first: Tensor, second: Tensor, rooms: Rooms) 
     rest = others.sum(-1, keepdim=True) + second  # 1 - p_1, without its rounding
     cross = (power2 * power2 - power4).clamp_(min=0)
     frobenius = (first * first * (rest * rest + 2 * power2) + own + cross).sqrt()
-    return torch.stack([frobenius, _largest_eigenvalue(others, first, second, rest, moment2, moment3, rooms)])
+    facts = (first, second, rest, moment2, moment3)
+    return torch.stack([frobenius, _largest_eigenvalue(others, facts, rooms)])
 
 
-def _largest_eigenvalue(
-    others: Tensor, a: Tensor, b: Tensor, rest: Tensor, moment2: Tensor, moment3: Tensor, rooms: Rooms
-) -> Tensor:
+def _largest_eigenvalue(others: Tensor, facts: Sequence[Tensor], rooms: Sequence[Tensor]) -> Tensor:
     """The largest eigenvalue λ of diag(p) - p pᵀ, in [p_2, p_1].
 
     With w = p_1 - p_2, δ = λ - p_2 is the root of
@@ -50,10 +49,11 @@ def _largest_eigenvalue(
     Li, LAPACK working note 89 (1993). At first the pole has the moments of the p_i.
     """
     gaps, ratio, room = rooms
+    a, b, rest, moment2, moment3 = facts
     least = torch.finfo(others.dtype).tiny
-    delta = _root(a, b, rest, moment2, b - moment3 / moment2.clamp(min=least), torch.zeros_like(a), 2)
+    delta = _root(a, b, rest, moment2, b - moment3 / moment2.clamp(min=least), torch.zeros_like(a), 3)
     torch.sub(b, others, out=gaps)
-    enough = 0.3 * torch.finfo(others.dtype).eps ** 0.5
+    enough = 2.5 * torch.finfo(others.dtype).eps ** 0.5
     for _ in range(_PASSES):
         torch.div(others, torch.add(gaps, delta.clamp(min=least), out=ratio), out=ratio)
         value = torch.mul(ratio, others, out=room).sum(-1, keepdim=True)
