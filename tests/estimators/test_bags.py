@@ -526,8 +526,9 @@ def test_motifs_of_a_test_part_do_not_reach_its_fold():
     one, two = (
         HopfieldBagClassifier.for_sequences(**options).cross_decision(bags, labels, test) for bags in (data.bags, other)
     )
-    np.testing.assert_array_equal(one[0, ~test[0]], two[0, ~test[0]])
-    assert not np.allclose(one[1], two[1])
+    # to rounding: the bags of the other fold, trained beside it, have other sizes
+    np.testing.assert_allclose(one[0, ~test[0]], two[0, ~test[0]], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(one[1], two[1], rtol=1e-3, atol=1e-4)
 
 
 class Image(nn.Module):
