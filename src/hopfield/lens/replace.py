@@ -15,7 +15,7 @@ from hopfield.errors import HopfieldError
 from hopfield.lens import layers
 from hopfield.lens.call import Call
 from hopfield.lens.report import Head
-from hopfield.lens.sites import Edit, check_names, module_of
+from hopfield.lens.sites import Edit, check_names, place_of
 from hopfield.nn import GaussianAveraging
 
 Heads = Mapping[str, Iterable[int]] | Iterable[Head | tuple[str, int]]
@@ -76,7 +76,7 @@ class Replacement(Edit):
         self._checked: set[str] = set()
         self._frozen: list[nn.Parameter] = []
         for site, average in averages.items():
-            place = _place(model, site)
+            place = place_of(model, site)
             names = (f"{_NAME}_{number}" if number else _NAME for number in count())
             name = next(name for name in names if not hasattr(place, name))
             place.add_module(name, average)
@@ -95,7 +95,7 @@ class Replacement(Edit):
     @property
     def idle_parameters(self) -> int | None:
         """How many parameters of the model matter no longer, None where that is not known."""
-        counts = [_projected(_place(self.model, site), heads) for site, heads in self.heads.items()]
+        counts = [_projected(place_of(self.model, site), heads) for site, heads in self.heads.items()]
         return None if None in counts else sum(n or 0 for n in counts)
 
     def freeze_others(self) -> Self:
@@ -140,10 +140,6 @@ class Replacement(Edit):
         return replace(call, averages=(*call.averages, (heads, weigh)))
 
 
-def _place(model: nn.Module, site: str) -> nn.Module:
-    return model.get_submodule(module_of(site))
-
-
 def replace_heads(
     model: nn.Module,
     heads: Heads,
@@ -181,7 +177,7 @@ def replace_heads(
     chosen = _by_layer(model, heads)
     averages = {}
     for name, numbers in chosen.items():
-        place = _place(model, name)
+        place = place_of(model, name)
         if isinstance(place, layers.KINDS):
             raise HopfieldError(
                 f"{name!r} is a {type(place).__name__} of this library: put a GaussianAveraging in its place yourself"
@@ -189,7 +185,7 @@ def replace_heads(
         within = bool(getattr(place, "is_causal", False)) if causal is None else causal
         averages[name] = _average(model, place, len(numbers), with_, length, within)
     for average, name in zip(averages.values(), chosen, strict=True):
-        example = next((p for p in _place(model, name).parameters() if p.is_floating_point()), None)
+        example = next((p for p in place_of(model, name).parameters() if p.is_floating_point()), None)
         if example is not None:
             average.to(example)
         average.train(model.training)

@@ -87,17 +87,13 @@ def measured(call: Call, rows: Tensor, pieces: list[Tile], mass: float) -> Itera
     """The quantities (B, r, h, 6) of tiles."""
     room = _Room()
     for tile in pieces:
+        if not isinstance(call.separation, Softmax):
+            yield tile, _general(call.sequences(tile.sequences), rows[tile.places], mass)
+            continue
         if not tile.places.start:
             keys = widened(call, tile)
-        yield tile, _measure(call, rows, tile, mass, room, keys)
-
-
-def _measure(call: Call, rows: Tensor, tile: Tile, mass: float, room: _Room, keys: tuple[Tensor, Tensor]) -> Tensor:
-    """The quantities of a tile, (B, r, h, 6)."""
-    if not isinstance(call.separation, Softmax):
-        return _general(call.sequences(tile.sequences), rows[tile.places], mass)
-    logs, facts = begin(call, rows, tile, room, keys)
-    return digest(logs, facts, mass, room.more(logs)).transpose(1, 2)
+        logs, facts = begin(call, rows, tile, room, keys)
+        yield tile, digest(logs, facts, mass, room.more(logs)).transpose(1, 2)
 
 
 class _Room:
@@ -160,7 +156,7 @@ def begin(
     logs.copy_(scores.sub_(top))
     if mask is not None:
         logs.clamp_(min=_NOTHING)
-    attended = _attended(mask, scores.shape, scores.device)
+    attended = attended_by(mask, scores.shape, scores.device)
     energy = (attended.log() - top) / beta + length2(query) / 2 + height.amax(-1, keepdim=True)
     return logs, torch.cat([attended.to(energy.dtype), (1 / beta) * torch.ones_like(energy), energy], -1)
 
@@ -193,7 +189,7 @@ def _general(call: Call, rows: Tensor, mass: float) -> Tensor:
     scores = task.scores()
     weights = task.weights().to(scores.dtype)
     total = weights.sum(-1, keepdim=True)
-    attended = _attended(call.mask_of(rows), scores.shape, scores.device)
+    attended = attended_by(call.mask_of(rows), scores.shape, scores.device)
     shares = weights / total
     ascending(shares)
     k = _fewest(shares, mass, attended, torch.empty_like(shares))
@@ -212,7 +208,7 @@ def _fewest(weights: Tensor, mass: float, attended: Tensor, room: Tensor) -> Ten
     return (weights.shape[-1] - left).minimum(attended)
 
 
-def _attended(mask: Tensor | None, shape: tuple[int, ...], device: torch.device) -> Tensor:
+def attended_by(mask: Tensor | None, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """N of each row, (..., h, r, 1), for scores of a shape (..., h, r, N)."""
     if mask is None:
         return torch.full((*shape[:-1], 1), shape[-1], dtype=torch.float64, device=device)

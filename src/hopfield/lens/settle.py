@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hopfield.core.retrieval import retrieve_task
 from hopfield.lens.call import Call
+from hopfield.lens.rows import attended_by
 
 LANDINGS = ("updates", "moved", "k", "attended", "settled")
 """What `settle` tells of a row, in this order."""
@@ -37,9 +38,6 @@ def settle(call: Call, rows: Tensor, sequence: int, mass: float) -> Tensor:
         moved = (found.state - task.query).to(task.compute_dtype).square().sum(-1).sqrt() / reach
         mask = call.mask_of(rows)
         k = found.support(mass)
-        keys = call.key.shape[-2]
-        attended = (
-            torch.full_like(k, keys) if mask is None else mask.expand(*mask.shape[:-1], keys).sum(-1).expand_as(k)
-        )
+        attended = attended_by(mask, (*k.shape, call.key.shape[-2]), k.device).squeeze(-1)
         result = torch.stack([t.to(moved.dtype) for t in (found.steps, moved, k, attended, found.converged)], -1)
     return result.masked_fill(attended.unsqueeze(-1) == 0, torch.nan)[0].transpose(0, 1)

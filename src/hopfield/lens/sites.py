@@ -152,6 +152,11 @@ def module_of(site: str) -> str:
     return site.partition("#")[0]
 
 
+def place_of(model: nn.Module, site: str) -> nn.Module:
+    """The module of an attention."""
+    return model.get_submodule(module_of(site))
+
+
 def check_names(model: nn.Module, sites: Collection[str]) -> None:
     """Refuse names that no attention of a model can have, and models that cannot be listened to."""
     refuse_compiled(model)

@@ -15,7 +15,7 @@ from hopfield.core.task import check_beta
 from hopfield.errors import HopfieldError
 from hopfield.lens import layers as own
 from hopfield.lens.call import Call
-from hopfield.lens.sites import Edit, check_names, module_of
+from hopfield.lens.sites import Edit, check_names, place_of
 from hopfield.nn import Hopfield
 
 UNCHANGED = object()
@@ -28,7 +28,7 @@ class Updates(Edit):
     """Attentions that retrieve, until `undo`; also a context manager. Made by `set_updates`."""
 
     def __init__(self, model: nn.Module, sites: Collection[str] | None, changes: dict[str, Any]) -> None:
-        modules = dict(model.named_modules()) if sites is None else {name: _module(model, name) for name in sites}
+        modules = dict(model.named_modules()) if sites is None else {name: place_of(model, name) for name in sites}
         mine = {name for name, module in modules.items() if isinstance(module, own.KINDS)}
         self._sites = sites
         self._changes = changes
@@ -50,10 +50,6 @@ class Updates(Edit):
 def _layer(module: nn.Module) -> Hopfield:
     assert isinstance(module, own.KINDS)
     return module if isinstance(module, Hopfield) else module.hopfield
-
-
-def _module(model: nn.Module, site: str) -> nn.Module:
-    return model.get_submodule(module_of(site))
 
 
 def _swap(module: nn.Module, name: str, value: Any) -> Callable[[], None]:

@@ -31,8 +31,6 @@ from hopfield.progress import Progress
 STEPS = 4000
 #: Steps in which Gaussians that were put in place of heads learn, and nothing else does.
 TUNING = 200
-#: Fewest tokens that a row must attend to so that it counts for the class.
-LEAST = 32
 #: Probabilities whose quantiles of k/N stand for its distribution.
 QUANTILES = tuple(i / 20 for i in range(21))
 
@@ -177,7 +175,7 @@ def examine(kind: str, texts: Texts, setting: Setting, steps: int, seed: int) ->
         moments=steps_seen,
         losses=tuple(round(means[max(step - 1, 0)], 5) for step in steps_seen),
         k=_flat(layer.of("k").median(0).values for m in moments for layer in m),
-        quantiles=_flat(_shares(layer) for m in moments for layer in m),
+        quantiles=_flat(_shares(layer, m.report.least) for m in history.moments for layer in m.report.layers),
         frobenius=_flat(layer.of("frobenius").median(0).values for m in moments for layer in m),
         spectral=_flat(layer.of("spectral").median(0).values for m in moments for layer in m),
         names=tuple(r.name for r in replaced),
@@ -244,10 +242,10 @@ def chosen(report: HeadReport) -> dict[str, list[Head]]:
     return {"averaging heads of the first layers": first, "metastable heads of the last layers": (last + rest)[:number]}
 
 
-def _shares(layer: LayerReading) -> torch.Tensor:
+def _shares(layer: LayerReading, least: int) -> torch.Tensor:
     """Quantiles of k/N of every head over the rows that count for its class, (heads, 21)."""
     attended = layer.of("attended")
-    shares = (layer.of("k") / attended).masked_fill(attended < LEAST, torch.nan)
+    shares = (layer.of("k") / attended).masked_fill(attended < least, torch.nan)
     return shares.nanquantile(torch.tensor(QUANTILES, dtype=torch.float64), 0, interpolation="lower").T
 
 
