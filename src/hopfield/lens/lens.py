@@ -16,11 +16,12 @@ from hopfield.lens.rows import QUANTITIES, Tile, begin, digest, measured, tiles
 from hopfield.lens.sample import Sample
 from hopfield.lens.settle import LANDINGS, settle
 from hopfield.lens.sites import Attachment, Listener
+from hopfield.lens.workspace import Workspace
 
 # of one sequence in so many some rows are followed to their fixed points
 _TURNS = 32
 # scores of one attention that are measured at once, as long as calls are small
-_WORTHWHILE = 1 << 17
+_WORTHWHILE = 1 << 18
 
 
 class HeadLens(Listener):
@@ -104,6 +105,7 @@ class HeadLens(Listener):
         self.sample = sample
         self.seed = seed
         self._attachment: Attachment | None = None
+        self._space = Workspace()
         self.reset()
 
     def reset(self) -> None:
@@ -126,6 +128,7 @@ class HeadLens(Listener):
         if self._attachment is not None:
             self._attachment.close()
             self._attachment = None
+            self._space.clear()
 
     def __enter__(self) -> Self:
         return self.attach()
@@ -205,10 +208,10 @@ class _Site:
             return attends if counted is None else attends & counted[tile.sequences, chosen[tile.places]]
 
         if len(pieces) == 1 and isinstance(call.separation, Softmax):
-            logs, facts = begin(call, chosen, pieces[0])
-            self._wait(logs, self._queries(facts, call, 1), kept(pieces[0], facts[..., 0].ne(0).any(1)))
+            weights, facts = begin(call, chosen, pieces[0], lens._space)
+            self._wait(weights, self._queries(facts, call, 1), kept(pieces[0], facts[..., 0].ne(0).any(1)))
         else:
-            for tile, found in measured(call, chosen, pieces, lens.mass):
+            for tile, found in measured(call, chosen, pieces, lens.mass, lens._space):
                 rows = kept(tile, ~found[..., 0].isnan().all(-1))
                 self._count(self._queries(found, call, 2)[rows])
         # layers take turns, so that no call is much slower than others
@@ -237,21 +240,23 @@ class _Site:
             found = found.index_fill(dim, torch.tensor(heads, device=found.device), torch.nan)
         return found
 
-    def _wait(self, logs: Tensor, facts: Tensor, rows: Tensor) -> None:
+    def _wait(self, weights: Tensor, facts: Tensor, rows: Tensor) -> None:
         """Keep rows (B, r) until there are enough of them for the effort to measure them."""
-        if self.waiting and (logs.shape[-1], logs.device) != (self.waiting[0][0].shape[-1], self.waiting[0][0].device):
-            self.flush()
-        logs, facts = (t.transpose(1, 2)[rows] for t in (logs, facts))  # (n, h, N), (n, h, 3)
-        self.waiting.append((logs, facts))
-        if sum(logs.numel() for logs, _ in self.waiting) >= _WORTHWHILE:
+        weights, facts = (t.transpose(1, 2)[rows] for t in (weights, facts))  # (n, h, N), (n, h, 4)
+        if self.waiting:
+            before = self.waiting[0][0]
+            if (weights.shape[-1], weights.device, weights.dtype) != (before.shape[-1], before.device, before.dtype):
+                self.flush()
+        self.waiting.append((weights, facts))
+        if sum(weights.numel() for weights, _ in self.waiting) >= _WORTHWHILE:
             self.flush()
 
     def flush(self) -> None:
         """Measure the rows that wait."""
         if self.waiting:
-            logs, facts = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
+            weights, facts = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
             self.waiting.clear()
-            self._count(digest(logs, facts, self.lens.mass))
+            self._count(digest(weights, facts, self.lens.mass, self.lens._space))
 
     def _count(self, found: Tensor) -> None:
         """Take in rows (n, h, 6)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,15 +17,15 @@ from torch import Tensor
 from hopfield.core.energy import task_energy
 from hopfield.core.separation import Softmax
 from hopfield.lens.call import Call
+from hopfield.lens.mass import fewest
 from hopfield.lens.spectrum import jacobian_norms, length2
+from hopfield.lens.workspace import Workspace
 
 QUANTITIES = ("k", "attended", "entropy", "energy", "frobenius", "spectral")
 """What `measure` tells of a row, in this order."""
 
 # scores in memory at once
-_ENTRIES = 1 << 20
-# a sum of weights reaches a mass up to this many units of rounding, so that equal weights count as equal
-_ROUNDING = 16
+_ENTRIES = 3 << 19
 # log of a weight that counts for nothing
 _NOTHING = -1e4
 
@@ -54,7 +55,7 @@ def measure(call: Call, rows: Tensor, mass: float) -> Tensor:
     """
     batch, heads = call.query.shape[:2]
     result = torch.full((batch, rows.numel(), heads, len(QUANTITIES)), torch.nan, dtype=torch.float64)
-    for tile, found in measured(call, rows, tiles(call, rows), mass):
+    for tile, found in measured(call, rows, tiles(call, rows), mass, Workspace()):
         result[tile.sequences, tile.places] = found.cpu().double()
     return result
 
@@ -74,45 +75,27 @@ def tiles(call: Call, rows: Tensor) -> list[Tile]:
     batch, heads, keys = call.key.shape[:3]
     if not (batch and heads and keys and rows.numel()):
         return []
-    together = max(1, _ENTRIES // (heads * keys))  # rows in a tile
-    group = max(1, together // rows.numel())  # sequences in a tile
+    number = math.ceil(rows.numel() / max(1, _ENTRIES // (heads * keys)))  # tiles in a sequence
+    together = math.ceil(rows.numel() / number)  # rows in a tile
+    group = max(1, _ENTRIES // (heads * keys * together))  # sequences in a tile
     return [
         Tile(slice(start, start + group), slice(first, first + together))
-        for start in range(0, batch, group)
+        for start in range(0, batch, group if number == 1 else 1)
         for first in range(0, rows.numel(), together)
     ]
 
 
-def measured(call: Call, rows: Tensor, pieces: list[Tile], mass: float) -> Iterator[tuple[Tile, Tensor]]:
+def measured(
+    call: Call, rows: Tensor, pieces: list[Tile], mass: float, space: Workspace
+) -> Iterator[tuple[Tile, Tensor]]:
     """The quantities (B, r, h, 6) of tiles."""
-    room = _Room()
     for tile in pieces:
         if not isinstance(call.separation, Softmax):
-            yield tile, _general(call.sequences(tile.sequences), rows[tile.places], mass)
+            yield tile, _general(call.sequences(tile.sequences), rows[tile.places], mass, space)
             continue
         if not tile.places.start:
             keys = widened(call, tile)
-        logs, facts = begin(call, rows, tile, room, keys)
-        yield tile, digest(logs, facts, mass, room.more(logs)).transpose(1, 2)
-
-
-class _Room:
-    """Memory that serves one tile after another: new memory costs as much as the arithmetic."""
-
-    def __init__(self) -> None:
-        self._flat: dict[tuple[int, torch.dtype], Tensor] = {}
-
-    def get(self, number: int, shape: tuple[int, ...], dtype: torch.dtype, like: Tensor) -> Tensor:
-        """The number-th tensor of that shape, with whatever it holds."""
-        size = math.prod(shape)
-        flat = self._flat.get((number, dtype))
-        if flat is None or flat.numel() < size:
-            flat = self._flat[number, dtype] = like.new_empty(size, dtype=dtype)
-        return flat[:size].view(shape)
-
-    def more(self, logs: Tensor) -> list[Tensor]:
-        """Four more like the logs."""
-        return [self.get(number, logs.shape, logs.dtype, logs) for number in range(2, 6)]
+        yield tile, digest(*begin(call, rows, tile, space, keys), mass, space).transpose(1, 2)
 
 
 @torch.no_grad()
@@ -126,25 +109,23 @@ def widened(call: Call, tile: Tile) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def begin(
-    call: Call, rows: Tensor, tile: Tile, room: _Room | None = None, keys: tuple[Tensor, Tensor] | None = None
+    call: Call, rows: Tensor, tile: Tile, space: Workspace, keys: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """What there is to know of the rows of a tile before their keys are sorted, for softmax.
+    """The weights of a tile, and what is known before they are lost, for softmax.
 
     Returns:
-        ln(p_i / max p), (B, h, r, N), and three facts, (B, h, r, 3): N, 1/β, and the energy without
-        -ln(Σ p_i / max p) / β.
+        p, (B, h, r, N), in the workspace, and five facts, (B, h, r, 5): N, 1/β, energy, entropy, and the largest p.
     """
-    room = room or _Room()
-    narrow = torch.promote_types(call.query.dtype, torch.float32)
     key, height = keys or widened(call, tile)
     call, rows, beta = call.sequences(tile.sequences), rows[tile.places], call.scale
-    query = call.query[..., rows, :].to(key.dtype)  # (B, h, r, k)
-    shape = (*query.shape[:-1], key.shape[-2])
-    scores, logs = room.get(0, shape, key.dtype, key), room.get(1, shape, narrow, key)
-    # autocast would take the products back to half precision
-    with torch.autocast(scores.device.type, enabled=False):
-        torch.matmul(query * beta, key.mT, out=scores)
+    query = call.query.index_select(-2, rows).to(key.dtype)  # (B, h, r, k)
     mask, bias = call.mask_of(rows), call.bias_of(rows)
+    shape, narrow = (*query.shape[:-1], key.shape[-2]), torch.promote_types(call.query.dtype, torch.float32)
+    scores = space.get("room", shape, key.dtype, key.device)
+    logs, weights = (space.get(name, shape, narrow, key.device) for name in ("logs", "weights"))
+    # autocast would take products of single precision back to half
+    with nullcontext() if key.dtype == torch.float64 else torch.autocast(key.device.type, enabled=False):
+        torch.matmul(query * beta, key.mT, out=scores)
     if bias is not None:
         scores += bias
         height = height + bias / beta
@@ -156,56 +137,39 @@ def begin(
     logs.copy_(scores.sub_(top))
     if mask is not None:
         logs.clamp_(min=_NOTHING)
-    attended = attended_by(mask, scores.shape, scores.device)
-    energy = (attended.log() - top) / beta + length2(query) / 2 + height.amax(-1, keepdim=True)
-    return logs, torch.cat([attended.to(energy.dtype), (1 / beta) * torch.ones_like(energy), energy], -1)
+    heaviest = torch.softmax(logs, -1, out=weights).amax(-1, keepdim=True)
+    log_total = -heaviest.log()  # ln Σ p_i / max p
+    entropy = log_total - logs.mul_(weights).sum(-1, keepdim=True)
+    attended = attended_by(mask, shape, key.device)
+    energy = (attended.log() - top - log_total) / beta + length2(query) / 2 + height.amax(-1, keepdim=True)
+    temperature = (1 / beta) * torch.ones_like(energy)
+    return weights, torch.cat([t.to(energy.dtype) for t in (attended, temperature, energy, entropy, heaviest)], -1)
 
 
 @torch.no_grad()
-def digest(logs: Tensor, facts: Tensor, mass: float, rooms: list[Tensor] | None = None) -> Tensor:
-    """The quantities (..., 6) of rows of which `begin` told logs (..., N), which are spent, and facts (..., 3)."""
-    weights, room, *more = rooms or [torch.empty_like(logs) for _ in range(4)]
-    attended, temperature, energy = facts.split(1, -1)
-    ascending(logs)
-    torch.exp(logs, out=weights)
-    total = weights.sum(-1, keepdim=True)
-    weights /= total
-    log_total = total.log()
-    entropy = log_total - logs.mul_(weights).sum(-1, keepdim=True)
-    k = _fewest(weights, mass, attended, room)
-    first = weights[..., -1:].clone()
-    second = weights[..., -2:-1].clone() if weights.shape[-1] > 1 else torch.zeros_like(first)
-    weights[..., -2:] = 0
-    frobenius, spectral = jacobian_norms(weights, first, second, (room, more[0], more[1])) / temperature
-    energy = energy - log_total * temperature
+def digest(weights: Tensor, facts: Tensor, mass: float, space: Workspace) -> Tensor:
+    """The quantities (..., 6) of rows of which `begin` told the weights (..., N), which are spent, and the facts."""
+    attended, temperature, energy, entropy, heaviest = facts.split(1, -1)
+    k = fewest(weights, mass, entropy, attended, space)
+    frobenius, spectral = jacobian_norms(weights, heaviest, space) / temperature
     found = torch.cat([t.to(energy.dtype) for t in (k, attended, entropy, energy, frobenius, spectral)], -1)
     return found.masked_fill_(attended == 0, math.nan)
 
 
 @torch.no_grad()
-def _general(call: Call, rows: Tensor, mass: float) -> Tensor:
+def _general(call: Call, rows: Tensor, mass: float, space: Workspace) -> Tensor:
     """The quantities (B, r, h, 6) for any separation function; there are no norms."""
     task = call.task(rows)
     scores = task.scores()
     weights = task.weights().to(scores.dtype)
     total = weights.sum(-1, keepdim=True)
     attended = attended_by(call.mask_of(rows), scores.shape, scores.device)
-    shares = weights / total
-    ascending(shares)
-    k = _fewest(shares, mass, attended, torch.empty_like(shares))
     entropy = torch.special.entr(weights).sum(-1, keepdim=True)
+    k = fewest(weights / total, mass, entropy, attended, space)
     energy = task_energy(task).unsqueeze(-1)
     norm = torch.full_like(energy, math.nan)
     found = torch.cat([t.to(energy.dtype) for t in (k, attended, entropy, energy, norm, norm)], -1)
     return found.masked_fill_(total <= 0, math.nan).transpose(1, 2)
-
-
-def _fewest(weights: Tensor, mass: float, attended: Tensor, room: Tensor) -> Tensor:
-    """How many of the heaviest carry the mass, (..., 1): those that the lightest, summed up, leave."""
-    least = 1 - mass + _ROUNDING * torch.finfo(weights.dtype).eps
-    torch.cumsum(weights, -1, out=room)
-    left = torch.searchsorted(room, torch.full_like(weights[..., :1], least).contiguous(), right=True)
-    return (weights.shape[-1] - left).minimum(attended)
 
 
 def attended_by(mask: Tensor | None, shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -215,15 +179,3 @@ def attended_by(mask: Tensor | None, shape: tuple[int, ...], device: torch.devic
     # a mask of one column is one for all keys
     count = mask.expand(*mask.shape[:-1], shape[-1]).sum(-1, keepdim=True, dtype=torch.float64)
     return count.expand(*shape[:-1], 1)
-
-
-def ascending(rows: Tensor) -> None:
-    """Sort every row, in place.
-
-    NumPy's sort has vector instructions and takes a twelfth of the time of torch's on a processor. It costs as much as
-    three or four passes of a bisection for the mass, which needs eight.
-    """
-    if rows.device.type == "cpu":
-        rows.numpy().sort(-1)
-    else:
-        rows.copy_(rows.sort(-1).values)

@@ -7,69 +7,93 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hopfield.lens.workspace import Workspace
+
 # passes over the weights at most; two are typical in float32, three in float64
 _PASSES = 20
 
 
-def jacobian_norms(others: Tensor, first: Tensor, second: Tensor, rooms: Sequence[Tensor]) -> Tensor:
+def jacobian_norms(weights: Tensor, heaviest: Tensor, space: Workspace) -> Tensor:
     """Frobenius and spectral norm of diag(p) - p pᵀ, (2, ..., 1).
 
-    Frobenius: Σ p_i² (1 - p_i)² + Σ_{i≠j} p_i² p_j², with the heaviest apart, so that nothing cancels when it is
-    nearly 1. Spectral: see `_largest_eigenvalue`.
+    Frobenius: Σ p_i² (1 - 2 p_i) + (Σ p_i²)², with the heaviest apart, so that nothing cancels when it is nearly 1.
+    Spectral: see `_largest_eigenvalue`.
 
     Args:
-        others: p_i, (..., N), but for the two heaviest, which are zero here.
-        first: the heaviest weight p_1, (..., 1); the weights sum to 1 with it and the second.
-        second: p_2, (..., 1).
-        rooms: three tensors like the others to work in.
+        weights: p_i, (..., N), of sum 1; they are spent.
+        heaviest: the largest p_i of each row, (..., 1).
+        space: to work in.
     """
-    squares, room, _ = rooms
-    torch.mul(others, others, out=squares)
-    moment2, moment4 = length2(others), length2(squares)
-    own = length2(torch.sub(others, squares, out=room))  # Σ p² (1 - p)²
-    moment3 = (moment2 + moment4 - own) / 2
-    square = second * second
-    power2, power4 = moment2 + square, moment4 + square * square
-    own += square * (1 - second) * (1 - second)
-    rest = others.sum(-1, keepdim=True) + second  # 1 - p_1, without its rounding
-    cross = (power2 * power2 - power4).clamp_(min=0)
-    frobenius = (first * first * (rest * rest + 2 * power2) + own + cross).sqrt()
-    facts = (first, second, rest, moment2, moment3)
-    return torch.stack([frobenius, _largest_eigenvalue(others, facts, rooms)])
+    size, shape = weights.shape[-1], weights.shape[:-1]
+    others = weights.view(-1, size)
+    first = heaviest.to(others.dtype).reshape(-1)
+    second, copies = _take_two(others, first, space)
+    squares = space.like("room", others)
+    moment1, moment2 = others.sum(-1), torch.mul(others, others, out=squares).sum(-1)
+    moment3 = squares.mul_(others).sum(-1)
+    rest = moment1 + copies * second  # 1 - p_1, without its rounding
+    square = copies * second * second
+    power2, power3 = moment2 + square, moment3 + square * second
+    frobenius = (first * first * (rest * rest + 2 * power2) + power2 - 2 * power3 + power2 * power2).sqrt()
+    facts = torch.stack([first, second, square, rest, moment1, moment2, moment3])
+    return torch.stack([frobenius, _largest_eigenvalue(others, facts, space)]).view(2, *shape, 1)
 
 
-def _largest_eigenvalue(others: Tensor, facts: Sequence[Tensor], rooms: Sequence[Tensor]) -> Tensor:
-    """The largest eigenvalue λ of diag(p) - p pᵀ, in [p_2, p_1].
+def _take_two(weights: Tensor, first: Tensor, space: Workspace) -> tuple[Tensor, Tensor]:
+    """The second weight of each row after the first, and how often it comes beside it, (n,); both are zero then."""
+    room = space.like("room", weights)
+    weights *= torch.lt(weights, first.unsqueeze(-1), out=room)
+    twins = weights.shape[-1] - 1 - room.sum(-1)
+    second = torch.where(twins > 0, first, weights.amax(-1))
+    weights *= torch.lt(weights, second.unsqueeze(-1), out=room)
+    return second, torch.where(twins > 0, twins, weights.shape[-1] - room.sum(-1))
 
-    With w = p_1 - p_2, δ = λ - p_2 is the root of
 
-        p_1² / (w - δ) - p_2² / δ - R(δ) = 1,   R(δ) = Σ_{i≥3} p_i² / (δ + p_2 - p_i).
+def _largest_eigenvalue(others: Tensor, facts: Tensor, space: Workspace) -> Tensor:
+    """The largest eigenvalue λ of diag(p) - p pᵀ, in [p_2, p_1], (n,).
+
+    With m weights of p_2, and w = p_1 - p_2, δ = λ - p_2 is the root of
+
+        p_1² / (w - δ) - m p_2² / δ - R(δ) = 1,   R(δ) = Σ_i p_i² / (δ + p_2 - p_i) over the others.
 
     R is replaced by one pole with its value and slope at the last δ, which converges quadratically: the middle way of
     Li, LAPACK working note 89 (1993). At first the pole has the moments of the p_i.
+
+    Args:
+        others: p_i, (n, N), without the heaviest.
+        facts: p_1, p_2, m p_2², 1 - p_1, and Σ p_i, Σ p_i², Σ p_i³ of the others, (7, n).
+        space: to work in.
     """
-    gaps, ratio, room = rooms
-    a, b, rest, moment2, moment3 = facts
     least = torch.finfo(others.dtype).tiny
-    delta = _root(a, b, rest, moment2, b - moment3 / moment2.clamp(min=least), torch.zeros_like(a), 3)
-    torch.sub(b, others, out=gaps)
     enough = 2.5 * torch.finfo(others.dtype).eps ** 0.5
+    *known, _, moment2, moment3 = facts
+    delta = _root(known, moment2, known[1] - moment3 / moment2.clamp(min=least), torch.zeros_like(moment2), 4)
+    result, which = torch.empty_like(delta), torch.arange(len(others), device=others.device)
     for _ in range(_PASSES):
-        torch.div(others, torch.add(gaps, delta.clamp(min=least), out=ratio), out=ratio)
-        value = torch.mul(ratio, others, out=room).sum(-1, keepdim=True)
-        slope = length2(ratio)
+        *known, moment1, _, _ = facts
+        _, b, _, _ = known
+        top = (b + delta).clamp_(min=least)
+        gaps, ratio = (space.like(name, others) for name in ("room", "logs"))
+        torch.div(others, torch.sub(top.unsqueeze(-1), others, out=gaps), out=ratio)
+        slope = length2(ratio).squeeze(-1)
+        value = (top * ratio.sum(-1) - moment1).clamp_(min=0)  # p² / (λ - p) = λ p / (λ - p) - p
         distance = torch.where(slope > 0, value / slope.clamp(min=least), 1.0)
-        before, delta = delta, _root(a, b, rest, value * distance, distance - delta, delta, 3)
-        if not bool(((delta - before).abs() > enough * (b + delta)).any()):  # what is left is the square of it
+        before, delta = delta, _root(known, value * distance, distance - delta, delta, 4)
+        result[which] = b + delta
+        keep = ((delta - before).abs() > enough * (b + delta)).nonzero().view(-1)
+        if not len(keep):  # what is left is the square of it
             break
-    return b + delta
+        if 2 * len(keep) <= len(others):
+            others, which, delta, facts = space.some(others, keep), which[keep], delta[keep], facts[:, keep]
+    return result
 
 
-def _root(a: Tensor, b: Tensor, rest: Tensor, mass: Tensor, offset: Tensor, start: Tensor, times: int) -> Tensor:
-    """The δ in [0, w] for R(δ) = mass / (δ + offset), from a δ close to it; rest = 1 - p_1."""
+def _root(known: Sequence[Tensor], mass: Tensor, offset: Tensor, start: Tensor, times: int) -> Tensor:
+    """The δ in [0, w] for R(δ) = mass / (δ + offset), from a δ close to it; known are p_1, p_2, m p_2² and 1 - p_1."""
+    a, b, square, rest = known
     width, delta = a - b, start
-    # a quadratic with R as a constant: δ² (1 + R) + 2 linear δ = p_2² w, in which nothing cancels for p_1 near 1
-    fixed, half, product = (b * b + b - a * rest) / 2, width / 2, b * b * width
+    # a quadratic with R as a constant: δ² (1 + R) + 2 linear δ = m p_2² w, in which nothing cancels for p_1 near 1
+    fixed, half, product = (square + b - a * rest) / 2, width / 2, square * width
     for _ in range(times):
         others = mass / (delta + offset).clamp_(min=torch.finfo(a.dtype).tiny)
         linear = fixed - others * half
