@@ -19,7 +19,7 @@ from hopfield.lens.sites import Attachment, Listener
 from hopfield.lens.workspace import Workspace
 
 # of one sequence in so many some rows are followed to their fixed points
-_TURNS = 32
+_TURNS = 64
 # scores of one attention that are measured at once, as long as calls are small
 _WORTHWHILE = 1 << 18
 
@@ -61,7 +61,7 @@ class HeadLens(Listener):
         mass: the share of p that counts as all, in (0, 1]; default 0.9, as in the paper.
         rows: query positions per call, drawn at random and shared by the sequences and heads of the call; default 16;
             None: every row.
-        settled: rows that are followed to their fixed points, of the first sequence that comes and of one in 32 after
+        settled: rows that are followed to their fixed points, of the first sequence that comes and of one in 64 after
             it; default 8, 0 for none.
         least: fewest keys that a row must attend to in order to count for the class; default 32.
         sample: rows kept per layer for medians and distributions, drawn at random if more came; default 8192, for
