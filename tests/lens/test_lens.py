@@ -244,8 +244,8 @@ def test_samples_are_bounded_and_counts_are_not():
         assert all(((all_.sample - row).abs() < 1e-9).all(-1).all(-1).any() for row in one.sample)
 
 
-def test_one_sequence_in_32_is_followed_and_the_first():
-    model, count = model_of(generator(7)), 70
+def test_one_sequence_in_64_is_followed_and_the_first():
+    model, count = model_of(generator(7)), 140
     with HeadLens(model, rows=1, settled=2) as lens:
         for n in range(count):
             model(normal(generator(n), 1, 6, 16))

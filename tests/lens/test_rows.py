@@ -6,6 +6,7 @@ from unittest import mock
 import pytest
 import torch
 
+from hopfield.lens import mass as mass_
 from hopfield.lens import rows as rows_
 from hopfield.lens.call import Call
 from hopfield.lens.rows import measure
@@ -38,7 +39,8 @@ def test_rows_are_measured_by_the_textbook(seed):
     L = call.query.shape[-2]
     rows = torch.randperm(L, generator=g)[: integer(g, 1, L)]
     entries = one_of(g, 1, 20, 1 << 19)  # in tiles of a row, of some, and whole
-    with mock.patch.object(rows_, "_ENTRIES", entries):
+    few = one_of(g, 0, 1 << 19)  # searched, and sorted
+    with mock.patch.object(rows_, "_ENTRIES", entries), mock.patch.object(mass_, "_FEW", few):
         found = measure(call, rows, mass)  # (B, r, h, 6)
     expected = seen.quantities(mass).transpose(1, 2)[:, rows]
     assert torch.equal(found.isnan(), expected.isnan())
