@@ -31,8 +31,9 @@ check: $(READY) ## Lint, formatting, types, and the direction of imports
 	@echo "mypy" && $(RUN) mypy
 	@echo "lint-imports" && $(VENV)/bin/lint-imports --no-logo
 
+# A file of tests stays in one process, so that what its tests share is made once.
 test: check ## check, then the tests (ARGS="..." goes to pytest)
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-slow: $(READY) ## Only the slow tests
 	@$(RUN) pytest -m "slow and not gpu" $(ARGS)

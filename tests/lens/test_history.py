@@ -174,3 +174,31 @@ def test_a_transformer_of_its_own_is_recorded_in_training():
     assert torch.equal(outputs(model, given), expected)
     assert history(2).report[1].rows == 19
     assert torch.equal(history.moments[0].report[1].sample, history.moments[1].report[1].sample)
+
+
+@pytest.mark.slow
+def test_the_trainer_of_transformers_calls_it(tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+
+    config = GPT2Config(vocab_size=50, n_positions=40, n_embd=16, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
+    tokens = torch.randint(50, (24, 40), generator=generator(0))
+    items = [{"input_ids": row, "labels": row} for row in tokens]
+    arguments = TrainingArguments(
+        str(tmp_path), max_steps=6, per_device_train_batch_size=4, logging_steps=1, report_to=[], use_cpu=True, seed=3
+    )
+
+    def trained(callbacks):
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(config)
+        history = HeadHistory(model, [tokens[:2]], every=2)
+        Trainer(model, arguments, train_dataset=items, callbacks=[history.callback()] if callbacks else None).train()
+        return model, history
+
+    model, history = trained(callbacks=True)
+    assert [moment.step for moment in history.moments] == [0, 2, 4, 6]
+    assert [len(moment.report.layers) for moment in history.moments] == [2] * 4
+    assert all(math.isfinite(moment.numbers["loss"]) for moment in history.moments[1:])
+    # what it looks at trains as if nobody looked
+    alone, _ = trained(callbacks=False)
+    for name, value in alone.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
