@@ -176,6 +176,22 @@ def test_a_transformer_of_its_own_is_recorded_in_training():
     assert torch.equal(history.moments[0].report[1].sample, history.moments[1].report[1].sample)
 
 
+def test_numbers_are_kept_as_numbers_and_batches_come_in_a_list():
+    model = Projects(2).double()
+    history = HeadHistory(model, [normal(generator(0), 1, 40, 16)], every=1, rows=None)
+    history(3, loss=torch.tensor(0.5, requires_grad=True))
+    history(4, loss=0.25)
+    assert [dict(m.numbers) for m in history.moments] == [{"loss": 0.5}, {"loss": 0.25}]
+    assert history.steps == [3, 4]
+    torch.testing.assert_close(history.shares(), history.k() / 40)
+    assert "tensor" not in repr(history.moments)
+    with pytest.raises(HopfieldError, match="numbers must be numbers"):
+        history(5, loss=torch.ones(2))
+    for one in ({"input_ids": torch.ones(1, 2)}, torch.ones(1, 40, 16)):
+        with pytest.raises(HopfieldError, match=r"batches must be a list of batches, got one (dict|Tensor)"):
+            HeadHistory(model, one)
+
+
 @pytest.mark.slow
 def test_the_trainer_of_transformers_calls_it(tmp_path):
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments

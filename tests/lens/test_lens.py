@@ -244,6 +244,17 @@ def test_samples_are_bounded_and_counts_are_not():
         assert all(((all_.sample - row).abs() < 1e-9).all(-1).all(-1).any() for row in one.sample)
 
 
+def test_layers_are_compared_at_the_same_rows():
+    """Causal rows tell their number by how many keys they attend to."""
+    model = transformer(GPT2)
+    with HeadLens(model, rows=3) as lens:
+        for seed in range(3):
+            model(torch.randint(20, (2, 11), generator=generator(seed)))
+    first, second = lens.report().layers
+    assert torch.equal(first.of("attended"), second.of("attended"))
+    assert len(first.of("attended").unique()) > 3  # other rows in every call
+
+
 def test_one_sequence_in_64_is_followed_and_the_first():
     model, count = model_of(generator(7)), 140
     with HeadLens(model, rows=1, settled=2) as lens:

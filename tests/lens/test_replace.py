@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from hopfield import HopfieldError
-from hopfield.lens import HeadLens, UniformAveraging, replace_heads
+from hopfield.lens import HeadLens, UniformAveraging, replace_heads, restore, set_updates
 from hopfield.nn import GaussianAveraging
 from tests.core.catalogue import examples, generator, integer, normal, one_of, yes
 from tests.lens.catalogue import (
@@ -292,11 +292,11 @@ def test_two_replacements_live_in_one_module():
     names, plain = list(model.state_dict()), model(x)
     one, two = (replace_heads(model, {"": [head]}, length=8) for head in (0, 2))
     both = model(x)
-    with (
-        replace_heads(model, {"": [0]}, length=8),
-        pytest.raises(HopfieldError, match=r"heads \[0\] of '' are replaced twice; undo one"),
-    ):
-        model(x)
+    with pytest.raises(HopfieldError, match=r"heads \[0\] of '' are replaced already: undo that first"):
+        replace_heads(model, {"": [0, 1]}, length=8)
+    outer = nn.Sequential(model)  # by another name, too
+    with pytest.raises(HopfieldError, match=r"heads \[2\] of '0' are replaced already"):
+        replace_heads(outer, {"0": [2]}, length=8)
     one.undo()
     three = replace_heads(model, {"": [0]}, length=8)  # takes the name that is free again
     assert torch.equal(model(x), both)
@@ -497,3 +497,40 @@ def test_uniform_weights_are_means_of_what_takes_part(seed):
     assert repr(average) == f"UniformAveraging(heads={heads}, causal={causal})"
     assert not average.state_dict()
     assert UniformAveraging().half().association_weights(3).dtype == torch.float32
+
+
+def test_all_edits_are_undone_without_their_handles():
+    model, x = Projects(4).double(), normal(generator(2), 2, 5, 16)
+    outer = nn.Sequential(model, Projects(4).double())
+    names, plain = list(outer.state_dict()), outer(x)
+    replace_heads(outer, {"0": [0]}, length=8, freeze_others=True)
+    replace_heads(outer, {"1": [0, 3]}, with_="uniform")
+    set_updates(outer, steps=3)
+    set_updates(outer, steps=2, layers=["1"])
+    assert not torch.allclose(outer(x), plain)
+    restore(outer)
+    assert list(outer.state_dict()) == names
+    assert torch.equal(outer(x), plain)
+    assert all(p.requires_grad for p in outer.parameters())
+    restore(outer)
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [{"": 0}, "", [0, 1], [("", 0, 1)], 3, nn.Linear(2, 2)],
+    ids=["number", "name", "numbers", "triple", "one", "module"],
+)
+def test_heads_of_another_form_are_refused(heads):
+    with pytest.raises(HopfieldError, match=r"heads must be \{layer: \[numbers\]\}, pairs"):
+        replace_heads(Projects(4), heads, length=8)
+
+
+def test_layers_go_by_their_names():
+    for refused in (
+        lambda: replace_heads(Projects(4), {0: [0]}, length=8),
+        lambda: set_updates(Projects(4), steps=2, layers=[0]),
+    ):
+        with pytest.raises(HopfieldError, match="layers go by their names, those of a HeadLens report; got 0"):
+            refused()
+    with pytest.raises(HopfieldError, match='with_ must be "gaussian", "uniform" or a function'):
+        replace_heads(Projects(4), {"": [0]}, with_=nn.Linear(3, 3))

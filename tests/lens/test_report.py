@@ -96,6 +96,27 @@ def test_heads_are_found_by_class_and_layer():
         report.find("")
 
 
+def test_what_there_is_not_is_refused_by_name_and_number():
+    report = made()
+    assert (
+        report.find(layers=1) == report.find(layers="1") == report.find(layers=[-1]) == report.find(layers=slice(1, 2))
+    )
+    assert [layer.name for layer in report] == ["0", "1"]
+    for which in (7, -3, "encoder"):
+        with pytest.raises(HopfieldError, match=f"no layer {which!r}; there are 0, 1, by number 0 to 1"):
+            report[which]
+        with pytest.raises(HopfieldError, match=f"no layer {which!r}"):
+            report.find("I", layers=[which])
+
+
+def test_a_report_shows_itself_as_its_table():
+    report = made()
+    assert repr(report) == str(report)
+    assert "tensor" not in repr(report.layers)
+    assert "no class" not in str(report)
+    assert str(made(least=50)).endswith("no class: no row attends to 50 keys or more (least=)")
+
+
 def test_layers_are_named_and_numbered():
     report = made()
     assert report["1"] is report[1] is report.layers[1]

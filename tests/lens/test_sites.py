@@ -260,3 +260,13 @@ def test_names_of_modules_are_no_business_of_others(change):
         model.append(Projects().double())
         model(x)
     assert bare(model)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # dynamo's, on what it does not trace
+def test_a_model_is_not_seen_through_the_compiled_one():
+    model = stack()
+    compiled, x = torch.compile(model, backend="eager"), torch.randn(1, 6, 16).double()
+    with HeadLens(model), pytest.raises(HopfieldError, match="a lens does not see into a compiled model"):
+        compiled(x)
+    torch._dynamo.reset()
+    torch.testing.assert_close(compiled(x), model(x))

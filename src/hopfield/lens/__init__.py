@@ -4,6 +4,7 @@ from hopfield.lens.history import HeadHistory
 from hopfield.lens.lens import HeadLens
 from hopfield.lens.replace import Replacement, UniformAveraging, replace_heads
 from hopfield.lens.report import Head, HeadReport, Landing, LayerReading
+from hopfield.lens.sites import restore
 from hopfield.lens.updates import Updates, set_updates
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "UniformAveraging",
     "Updates",
     "replace_heads",
+    "restore",
     "set_updates",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hopfield.errors import HopfieldError
 from hopfield.lens.lens import HeadLens
-from hopfield.lens.report import HeadReport, plain
+from hopfield.lens.report import HeadReport, LayerReading, plain
 
 Batch = Tensor | Mapping[str, Any] | tuple[Any, ...] | list[Any]
 """What a model is called with: keywords, several arguments, or one."""
@@ -24,7 +24,7 @@ class Moment:
     """The heads at one step of a training."""
 
     step: int
-    report: HeadReport
+    report: HeadReport = field(repr=False)
     numbers: Mapping[str, float]
     """What else was recorded, such as the loss."""
 
@@ -56,6 +56,9 @@ class HeadHistory:
         self, model: nn.Module, batches: Iterable[Batch], *, every: int | Callable[[int], bool] = 100, **options: Any
     ) -> None:
         self.model = model
+        if isinstance(batches, Mapping | Tensor | str):
+            kind = type(batches).__name__
+            raise HopfieldError(f"batches must be a list of batches, got one {kind}: put it in a list")
         self.batches = list(batches)
         if not self.batches:
             raise HopfieldError("batches must hold at least one batch to look at the heads with, got none")
@@ -84,6 +87,10 @@ class HeadHistory:
             raise HopfieldError(
                 f"numbers cannot be called {', '.join(taken)}: these say what the heads do; rename them"
             )
+        try:
+            numbers = {n: float(v.detach() if isinstance(v, Tensor) else v) for n, v in numbers.items()}
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise HopfieldError(f"numbers must be numbers, got {numbers}") from error
         training = {module: module.training for module in self.model.modules()}
         devices = [p.device for p in self.model.parameters() if p.is_cuda][:1]
         self.model.eval()
@@ -105,13 +112,25 @@ class HeadHistory:
 
     def k(self) -> Tensor:
         """Median k of every head at every moment, (moments, layers, heads), NaN where a layer has fewer heads."""
+        return self._medians(lambda layer: layer.of("k"))
+
+    def shares(self) -> Tensor:
+        """Median k/N in the same form, what `hopfield.plot.head_history` draws over the steps."""
+        return self._medians(lambda layer: layer.of("k") / layer.of("attended"))
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of the moments."""
+        return [moment.step for moment in self.moments]
+
+    def _medians(self, of: Callable[[LayerReading], Tensor]) -> Tensor:
         if not self.moments:
             raise HopfieldError("nothing was recorded yet")
         sizes = [layer.heads for layer in self.moments[0].report.layers]
         result = torch.full((len(self.moments), len(sizes), max(sizes)), torch.nan, dtype=torch.float64)
         for time, moment in enumerate(self.moments):
             for number, layer in enumerate(moment.report.layers):
-                result[time, number, : layer.heads] = layer.of("k").nanmedian(0).values
+                result[time, number, : layer.heads] = of(layer).nanmedian(0).values
         return result
 
     def to_dict(self) -> dict[str, Any]:

@@ -59,8 +59,8 @@ class HeadLens(Listener):
     Args:
         model: the model, or a module of it.
         mass: the share of p that counts as all, in (0, 1]; default 0.9, as in the paper.
-        rows: query positions per call, drawn at random and shared by the sequences and heads of the call; default 16;
-            None: every row.
+        rows: query positions per call, drawn at random and shared by the sequences and heads of the call, and by all
+            attentions that are called as often with as many queries; default 16; None: every row.
         settled: rows that are followed to their fixed points, of the first sequence that comes and of one in 64 after
             it; default 8, 0 for none.
         least: fewest keys that a row must attend to in order to count for the class; default 32.
@@ -97,6 +97,8 @@ class HeadLens(Listener):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
                 raise HopfieldError(f"{name} must be a whole number of at least {lowest}{every}; got {value!r}")
+        if not isinstance(model, nn.Module):
+            raise HopfieldError(f"expected a torch.nn.Module, got {type(model).__name__}")
         self.model = model
         self.mass = mass
         self.rows = rows
@@ -193,6 +195,8 @@ class _Site:
         self.sums = torch.zeros(heads, len(QUANTITIES), dtype=torch.float64)
         self.counts = torch.zeros(heads, len(QUANTITIES), dtype=torch.int64)
         self.by_class = torch.zeros(heads, len(CLASSES), dtype=torch.int64)
+        # the same for every attention, so that the layers of a model are compared at the same rows
+        self.places = torch.Generator().manual_seed(lens.seed)
         self.rows = Sample(lens.sample, lens._generator)
         self.landings = Sample(lens.sample, lens._generator)
 
@@ -200,7 +204,7 @@ class _Site:
         queries, lens = call.query.shape[-2], self.lens
         if 0 in (call.query.shape[0], queries, call.key.shape[-2]):
             return
-        chosen = self._drawn(queries, lens.rows).to(call.query.device)
+        chosen = self._drawn(queries, lens.rows, self.places).to(call.query.device)
         counted = call.counted()
         pieces = tiles(call, chosen)
 
@@ -219,7 +223,7 @@ class _Site:
         turns = [(n + self.number) // _TURNS for n in (before, self.sequences)]
         if lens.settled and (before == 0 or turns[1] > turns[0]):
             sequence = int(torch.randint(call.query.shape[0], (), generator=lens._generator))
-            starts = self._drawn(queries, lens.settled).to(chosen.device)
+            starts = self._drawn(queries, lens.settled, lens._generator).to(chosen.device)
             if counted is not None:
                 starts = starts[counted[sequence, starts]]
             if starts.numel():
@@ -228,10 +232,11 @@ class _Site:
                     landed[:, list(heads)] = torch.nan
                 self.landings.add(landed[~landed[..., 0].isnan().all(-1)])
 
-    def _drawn(self, rows: int, number: int | None) -> Tensor:
+    @staticmethod
+    def _drawn(rows: int, number: int | None, generator: torch.Generator) -> Tensor:
         if number is None or number >= rows:
             return torch.arange(rows)
-        return torch.randperm(rows, generator=self.lens._generator)[:number].sort().values
+        return torch.randperm(rows, generator=generator)[:number].sort().values
 
     @staticmethod
     def _queries(found: Tensor, call: Call, dim: int) -> Tensor:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from hopfield.errors import HopfieldError
 from hopfield.lens import layers
 from hopfield.lens.call import Call
-from hopfield.lens.report import Head
-from hopfield.lens.sites import Edit, check_names, place_of
+from hopfield.lens.report import Head, HeadReport
+from hopfield.lens.sites import Edit, check_names, edits, module_of, place_of
 from hopfield.nn import GaussianAveraging
 
 Heads = Mapping[str, Iterable[int]] | Iterable[Head | tuple[str, int]]
@@ -113,6 +113,9 @@ class Replacement(Edit):
         while self._frozen:
             self._frozen.pop().requires_grad_(True)
 
+    def __repr__(self) -> str:
+        return f"<Replacement of heads {self.heads} of {type(self.model).__name__}; undo() takes it back>"
+
     def edit(self, site: str, call: Call) -> Call:
         """Take the weights of some heads from their average."""
         self.seen(site)
@@ -123,9 +126,6 @@ class Replacement(Edit):
         _check_call(site, heads, call)
         if site not in self._checked and _check_direction(site, bool(getattr(average, "causal", False)), call):
             self._checked.add(site)
-        taken = {head for others, _ in call.averages for head in others} & set(heads)
-        if taken:
-            raise HopfieldError(f"heads {sorted(taken)} of {site!r} are replaced twice; undo one")
         tokens, length = call.tokens().stop, getattr(average, "length", None)
         if isinstance(length, int) and tokens > length:
             raise HopfieldError(
@@ -171,8 +171,9 @@ def replace_heads(
         A `Replacement`, whose `undo` brings the model back.
 
     Raises:
-        HopfieldError: no heads, unknown layers, a length that is not known; when data flow: heads that there are not,
-            a layer where no attention is called, cross-attention with "gaussian", a wrong `causal`.
+        HopfieldError: no heads, unknown layers, heads that are replaced already, a length that is not known; when data
+            flow: heads that there are not, a layer where no attention is called, cross-attention with "gaussian", a
+            wrong `causal`.
     """
     chosen = _by_layer(model, heads)
     averages = {}
@@ -195,12 +196,8 @@ def replace_heads(
 
 def _by_layer(model: nn.Module, heads: Heads) -> dict[str, tuple[int, ...]]:
     found: dict[str, list[int]] = {}
-    if isinstance(heads, Mapping):
-        found = {name: list(numbers) for name, numbers in heads.items()}
-    else:
-        for head in heads:
-            name, number = (head.layer, head.head) if isinstance(head, Head) else head
-            found.setdefault(name, []).append(number)
+    for name, numbers in _pairs(heads):
+        found.setdefault(name, []).extend(numbers)
     if not any(found.values()):
         raise HopfieldError("there are no heads to replace: give {layer: [numbers]} or what HeadReport.find returns")
     check_names(model, found)
@@ -210,7 +207,37 @@ def _by_layer(model: nn.Module, heads: Heads) -> dict[str, tuple[int, ...]]:
                 raise HopfieldError(f"heads must be whole numbers from 0 on, got {number!r} for {name!r}")
         if len(set(numbers)) < len(numbers):
             raise HopfieldError(f"heads of {name!r} are named twice: {sorted(numbers)}")
+        before = set(_replaced(model, name)) & set(numbers)
+        if before:
+            raise HopfieldError(
+                f"heads {sorted(before)} of {name!r} are replaced already: undo that first, or call restore(model)"
+            )
     return {name: tuple(sorted(numbers)) for name, numbers in found.items() if numbers}
+
+
+def _pairs(heads: Heads) -> list[tuple[str, list[int]]]:
+    """Names and numbers."""
+    wrong = HopfieldError(
+        "heads must be {layer: [numbers]}, pairs (layer, number) or what HeadReport.find returns; "
+        f"got {heads if isinstance(heads, Mapping | str) else type(heads).__name__}"
+    )
+    if isinstance(heads, Mapping):
+        if not all(isinstance(numbers, Iterable) for numbers in heads.values()):
+            raise wrong
+        return [(name, list(numbers)) for name, numbers in heads.items()]
+    if isinstance(heads, str | HeadReport) or not isinstance(heads, Iterable):
+        raise wrong
+    pairs = [(head.layer, head.head) if isinstance(head, Head) else head for head in heads]
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+        raise wrong
+    return [(name, [number]) for name, number in pairs]
+
+
+def _replaced(model: nn.Module, site: str) -> Iterator[int]:
+    """Numbers of the heads of an attention that are replaced."""
+    for listener, name in edits(place_of(model, site)):
+        if isinstance(listener, Replacement):
+            yield from listener.heads.get(name + site.removeprefix(module_of(site)), ())
 
 
 def _average(
@@ -221,7 +248,7 @@ def _average(
     length: int | None,
     causal: bool,
 ) -> nn.Module:
-    if callable(with_):
+    if callable(with_) and not isinstance(with_, nn.Module):
         average = with_(heads)
         if not (isinstance(average, nn.Module) and callable(getattr(average, "association_weights", None))):
             raise HopfieldError(

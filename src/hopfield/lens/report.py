@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +74,13 @@ class LayerReading:
     heads: int
     rows: int
     """Rows seen, in each head."""
-    by_class: Tensor
+    by_class: Tensor = field(repr=False)
     """Rows in class I to IV, int64 (h, 4), of those that attend to enough keys."""
-    means: Tensor
+    means: Tensor = field(repr=False)
     """Means over all rows of k, attended, entropy, energy, frobenius and spectral, (h, 6)."""
-    sample: Tensor
+    sample: Tensor = field(repr=False)
     """These six of some rows, or of all that were seen, (n, h, 6)."""
-    landings: Tensor
+    landings: Tensor = field(repr=False)
     """Updates, distance, k, N and 1 or 0 for convergence, of the rows that were followed, (m, h, 5)."""
 
     def of(self, quantity: str) -> Tensor:
@@ -122,9 +122,9 @@ class LayerReading:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HeadReport:
-    """What a `HeadLens` has gathered. `print` shows a table.
+    """What a `HeadLens` has gathered. `print` shows a table, `hopfield.plot.heads` a picture.
 
     Attributes:
         layers: the attentions in the order of their first call.
@@ -142,32 +142,43 @@ class HeadReport:
         return [head for layer in self.layers for head in layer.read()]
 
     def __getitem__(self, layer: str | int) -> LayerReading:
-        """A layer by its name or its number."""
-        if isinstance(layer, int):
+        """A layer by its name or its number.
+
+        Raises:
+            HopfieldError: there is none.
+        """
+        if isinstance(layer, int) and -len(self.layers) <= layer < len(self.layers):
             return self.layers[layer]
         for found in self.layers:
             if found.name == layer:
                 return found
-        raise HopfieldError(f"no layer {layer!r}; there are {', '.join(found.name for found in self.layers)}")
+        names = ", ".join(found.name for found in self.layers)
+        raise HopfieldError(f"no layer {layer!r}; there are {names}, by number 0 to {len(self.layers) - 1}")
+
+    def __iter__(self) -> Iterator[LayerReading]:
+        """The layers."""
+        return iter(self.layers)
 
     def find(
-        self, regimes: str | Collection[str] = CLASSES, layers: slice | Collection[int] | None = None
+        self, regimes: str | Collection[str] = CLASSES, layers: slice | Collection[int | str] | int | str | None = None
     ) -> list[Head]:
         """The heads of some classes in some layers, ready for `replace_heads`.
 
         Args:
             regimes: class or classes, of I, II, III, IV.
-            layers: numbers of layers, or a slice of them: `slice(2)` for the first two; default all.
+            layers: numbers or names of layers, one of them, or a slice: `slice(2)` for the first two; default all.
 
         Raises:
-            HopfieldError: unknown classes.
+            HopfieldError: unknown classes or layers.
         """
         wanted = {regimes} if isinstance(regimes, str) else set(regimes)
         if not wanted <= set(CLASSES):
             raise HopfieldError(f"classes are {', '.join(CLASSES)}, got {', '.join(sorted(wanted - set(CLASSES)))}")
-        numbers = range(len(self.layers))
-        chosen = numbers[layers] if isinstance(layers, slice) else (numbers if layers is None else layers)
-        return [head for number in chosen for head in self.layers[number].read() if head.regime in wanted]
+        if layers is None or isinstance(layers, slice):
+            chosen = self.layers[layers or slice(None)]
+        else:
+            chosen = tuple(self[layer] for layer in ([layers] if isinstance(layers, int | str) else layers))
+        return [head for layer in chosen for head in layer.read() if head.regime in wanted]
 
     def counts(self) -> list[dict[str, int]]:
         """How many heads of each layer are in each class."""
@@ -192,11 +203,15 @@ class HeadReport:
             ]
 
     def __str__(self) -> str:
-        table = [[cell.replace("nan", "-") for cell in row] for row in self.rows()]
+        table = [["-" if "nan" in cell else cell for cell in row] for row in self.rows()]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in table
-        )
+        lines = ["  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in table]
+        if any(not layer.by_class.any() for layer in self.layers):
+            lines.append(f"no class: no row attends to {self.least} keys or more (least=)")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the samples, in JSON's terms; numbers that there are not are None."""

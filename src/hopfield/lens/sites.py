@@ -97,7 +97,7 @@ _attached: list[Attachment] = []
 
 
 def _drop(module: nn.Module, listener: Listener) -> None:
-    left = [(other, name) for other, name in module.__dict__.get(_EDITS, ()) if other is not listener]
+    left = [(other, name) for other, name in edits(module) if other is not listener]
     if left:
         module.__dict__[_EDITS] = left
     else:
@@ -134,6 +134,9 @@ class Edit(Listener):
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         self.undo()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {type(self.model).__name__}; undo() takes it back>"
+
     def seen(self, site: str) -> None:
         """Note that an attention was called."""
         self._missed.discard(site)
@@ -145,6 +148,19 @@ class Edit(Listener):
                 f"{', '.join(map(repr, missed))} was to be changed, but attention of that name was not called when the "
                 "module was: the names are those that a HeadLens reports"
             )
+
+
+def restore(model: nn.Module) -> None:
+    """Undo all that `replace_heads` and `set_updates` did to a model and that still holds, the newest first."""
+    for module in model.modules():
+        for listener, _ in reversed(edits(module)):
+            if isinstance(listener, Edit):
+                listener.undo()
+
+
+def edits(module: nn.Module) -> list[tuple[Listener, str]]:
+    """Who changes what a module computes, and under which name."""
+    return list(module.__dict__.get(_EDITS, ()))
 
 
 def module_of(site: str) -> str:
@@ -162,6 +178,8 @@ def check_names(model: nn.Module, sites: Collection[str]) -> None:
     refuse_compiled(model)
     modules = dict(model.named_modules())
     for site in sites:
+        if not isinstance(site, str):
+            raise HopfieldError(f"layers go by their names, those of a HeadLens report; got {site!r}")
         module = modules.get(module_of(site))
         if module is None:
             raise HopfieldError(
@@ -231,21 +249,32 @@ def read(found: list[tuple[Listener, str]], call: Call, suffix: str = "") -> Non
     """Show a call to all who read."""
     readers = [(listener, site) for listener, site in found if not listener.edits]
     if readers:
+        if _under_the_compiler():
+            raise HopfieldError(
+                "a lens does not see into a compiled model: call the model itself, not what torch.compile returned"
+            )
         with torch.no_grad():
             call = call.last()
         for listener, site in readers:
             listener.read(site + suffix, call)
 
 
+def _under_the_compiler() -> bool:
+    """Whether torch.compile runs the model, in pieces of which this is one that it does not compile."""
+    compiler = sys.modules.get("torch._dynamo.eval_frame")
+    running = getattr(compiler, "get_eval_frame_callback", None)
+    return torch.compiler.is_compiling() or (running is not None and callable(running()))
+
+
 def edited(module: nn.Module) -> bool:
     """Whether anybody changes what a module computes."""
-    return _EDITS in module.__dict__
+    return bool(edits(module))
 
 
 def listeners(module: nn.Module) -> list[tuple[Listener, str]]:
     """Who listens to a module, and under which name."""
     readers = [(a.listener, a.names[module]) for a in _attached if module in a.names]
-    return [*module.__dict__.get(_EDITS, ()), *readers]
+    return [*edits(module), *readers]
 
 
 def reads_now() -> bool:

@@ -99,7 +99,9 @@ def set_updates(
 
     An attention is one update of its queries, ξ ← Kᵀ softmax(β K ξ), that reads values in place of keys. With n steps a
     query is updated n - 1 times among the keys before it reads the values (Ramsauer et al. 2021, Sec. 3). With one
-    step, softmax and the model's own β its outputs are those of the model, to rounding.
+    step, softmax and the model's own β its outputs are those of the model, to rounding. A model that was trained with
+    one step is another with several: it may need training. Of several `set_updates` the last one counts for what it
+    says, and its `undo` brings the ones before back.
 
     Args:
         model: a model that a `HeadLens` can read; the layers of this library in it get the same settings.
