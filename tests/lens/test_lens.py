@@ -2,7 +2,9 @@
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from unittest import mock
 
 import pytest
 import torch
@@ -242,6 +244,35 @@ def test_samples_are_bounded_and_counts_are_not():
         close(one.means, all_.means, 1e-9)
         assert torch.equal(one.by_class, all_.by_class)
         assert all(((all_.sample - row).abs() < 1e-9).all(-1).all(-1).any() for row in one.sample)
+
+
+def test_threads_may_share_a_model_and_its_lens():
+    model = Attends()
+    inputs_ = [normal(generator(n), 1, 4, 300, 8) for n in range(6)]
+    with HeadLens(model, rows=None, settled=0) as alone:
+        for x in inputs_:
+            model(x, x, x)
+    with HeadLens(model, rows=None, settled=0) as lens, ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda x: model(x, x, x), inputs_))
+    (expected,), (found,) = alone.report().layers, lens.report().layers
+    assert found.rows == expected.rows
+    close(found.means, expected.means, 1e-9)
+
+
+def test_what_a_failure_leaves_is_measured_later():
+    model = Attends()
+    with HeadLens(model) as lens:
+        model(*[normal(generator(0), 1, 2, 20, 8)] * 3)
+        with mock.patch("hopfield.lens.lens.digest", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            lens.report()
+    assert lens.report()[0].rows == 16
+
+
+def test_a_model_that_has_diverged_has_no_classes():
+    x = torch.full((1, 2, 40, 8), torch.nan)
+    with HeadLens(Attends(), rows=None, settled=0) as lens:
+        lens.model(x, x, x)
+    assert [head.regime for head in lens.report().heads] == [None, None]
 
 
 def test_layers_are_compared_at_the_same_rows():

@@ -76,3 +76,17 @@ def test_rows_of_nothing_do_no_harm():
         found = fewest(weights, 0.9, entropy_of(weights), attended, Workspace())
     kept = torch.arange(40) % 3 != 0
     assert torch.equal(found[kept], alone[kept])
+
+
+@pytest.mark.parametrize("few", [0, 1 << 30])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_ends_of_the_mass(dtype, few):
+    weights = torch.randn(50, 3000, generator=generator(0), dtype=dtype).mul(3).softmax(-1)
+    attended = torch.full((50, 1), 3000)
+    with mock.patch.object(mass_, "_FEW", few):
+        for tiny in (1e-300, 1e-9):
+            assert (fewest(weights, tiny, entropy_of(weights), attended, Workspace()) == 1).all()
+        assert (fewest(weights, 1.0, entropy_of(weights), attended, Workspace()) == 3000).all()
+        nearly = fewest(weights, 1 - 1e-4, entropy_of(weights), attended, Workspace())
+    exact = fewest(weights.double(), 1 - 1e-4, entropy_of(weights), attended, Workspace())
+    assert ((nearly - exact).abs() <= 1).all()

@@ -157,3 +157,29 @@ def test_equal_weights_count_as_equal():
                 k = measure(call, torch.arange(1), mass)[0, 0, 0, 0]
                 # the smallest whole number of at least mass n
                 assert k == -(-round(mass * 10) * keys // 10)
+
+
+def test_a_bias_of_half_precision_costs_no_digits():
+    g = generator(3)
+    query, key = normal(g, 1, 1, 4, 8).bfloat16(), normal(g, 1, 1, 9, 8).bfloat16()
+    bias = (4 * normal(g, 1, 1, 4, 9)).bfloat16()
+    found = measure(Call(query, key, key, 0.3, bias=bias), torch.arange(4), 0.9)
+    expected = measure(Call(query.double(), key.double(), key.double(), 0.3, bias=bias.double()), torch.arange(4), 0.9)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_not_a_number_is_none():
+    query = normal(generator(0), 1, 1, 3, 4)
+    query[..., 1, :] = torch.nan
+    found = measure(Call(query, query[..., [0, 2], :], query[..., [0, 2], :], 1.0), torch.arange(3), 0.9)[0, :, 0]
+    assert found.isnan().all(-1).tolist() == [False, True, False]
+
+
+def test_a_scale_of_nothing_and_one_below():
+    query, key = normal(generator(0), 1, 1, 3, 4), normal(generator(1), 1, 1, 5, 4)
+    found = measure(Call(query, key, key, 0.0), torch.arange(3), 0.9)[0, :, 0]
+    assert found[:, 0].tolist() == [5.0] * 3
+    assert found[:, 4:].tolist() == [[0.0, 0.0]] * 3
+    below = measure(Call(query, key, key, -0.7), torch.arange(3), 0.9)[0, :, 0]
+    above = measure(Call(-query, key, key, 0.7), torch.arange(3), 0.9)[0, :, 0]
+    close(below[:, [0, 2, 4, 5]], above[:, [0, 2, 4, 5]], 1e-12)

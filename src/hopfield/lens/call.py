@@ -138,7 +138,7 @@ class Call:
         chosen = torch.arange(self.query.shape[-2], device=self.query.device) if rows is None else rows
         query = self.query if rows is None else self.query[..., rows, :]
         mask, bias = self.mask_of(chosen), self.bias_of(chosen)
-        bias = None if bias is None else bias / self.scale
+        bias = None if bias is None else bias.to(torch.promote_types(bias.dtype, torch.float32)) / self.scale
         return Task.of(query, self.key, self.value, self.scale, bias, mask, self.separation)
 
     def last(self) -> Call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,8 @@ from hopfield.lens.workspace import Workspace
 _TURNS = 64
 # scores of one attention that are measured at once, as long as calls are small
 _WORTHWHILE = 1 << 18
+# a model may be called from several threads
+_one_at_a_time = threading.RLock()
 
 
 class HeadLens(Listener):
@@ -84,7 +87,7 @@ class HeadLens(Listener):
         sample: int = 8192,
         seed: int = 0,
     ) -> None:
-        if not 0 < mass <= 1:
+        if not isinstance(mass, int | float) or not 0 < mass <= 1:
             raise HopfieldError(f"mass must lie in (0, 1], got {mass!r}")
         for name, value, lowest in (
             ("rows", rows, 1),
@@ -140,6 +143,10 @@ class HeadLens(Listener):
 
     def read(self, site: str, call: Call) -> None:
         """Take in one call of an attention."""
+        with _one_at_a_time:
+            self._take(site, call)
+
+    def _take(self, site: str, call: Call) -> None:
         found = self._sites.get(site)
         if found is None:
             found = self._sites[site] = _Site(self, len(self._sites), call.heads)
@@ -156,8 +163,9 @@ class HeadLens(Listener):
         Raises:
             HopfieldError: no attention was seen, with the modules that look like one.
         """
-        for site in self._sites.values():
-            site.flush()
+        with _one_at_a_time:
+            for site in self._sites.values():
+                site.flush()
         layers = tuple(site.reading(name) for name, site in self._sites.items() if site.count)
         if not layers:
             raise HopfieldError(self._nothing())
@@ -260,8 +268,9 @@ class _Site:
         """Measure the rows that wait."""
         if self.waiting:
             weights, facts = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
+            found = digest(weights, facts, self.lens.mass, self.lens._space)
             self.waiting.clear()
-            self._count(digest(weights, facts, self.lens.mass, self.lens._space))
+            self._count(found)
 
     def _count(self, found: Tensor) -> None:
         """Take in rows (n, h, 6)."""

@@ -13,7 +13,7 @@ from hopfield.lens.workspace import Workspace
 _PASSES = 6
 # up to so many weights are sorted faster than searched
 _FEW = 1 << 19
-# a sum of weights reaches a mass up to this many units of rounding, so that equal weights count as equal
+# a sum of weights reaches a mass up to this many units of its rounding, so that equal weights count as equal
 _ROUNDING = 16
 
 
@@ -32,12 +32,12 @@ def fewest(weights: Tensor, mass: float, entropy: Tensor, attended: Tensor, spac
         attended: how many weights of a row count, (..., 1); the others are 0.
         space: to work in.
     """
-    least = 1 - mass + _ROUNDING * torch.finfo(weights.dtype).eps
+    least = (1 - mass) * (1 + _ROUNDING * torch.finfo(weights.dtype).eps)
     size, shape = weights.shape[-1], (*weights.shape[:-1], 1)
     rows = weights.reshape(-1, size)
     entropy, known = (t.to(rows.dtype).reshape(-1) for t in (entropy, attended))
     spread = (2 * (known.log() - entropy)).clamp_(min=1e-6).sqrt_()
-    quantile = math.sqrt(2) * torch.erfinv(torch.tensor(2 * least - 1)).item()
+    quantile = math.sqrt(2) * torch.erfinv(torch.tensor(2 * min(max(least, 1e-6), 1 - 1e-6) - 1)).item()
     weight = torch.exp(quantile * spread - entropy)
     slope = math.sqrt(2 * math.pi) * math.exp(quantile * quantile / 2)  # of ln p over the mass, in spreads
     # a weight of each row, the number of lighter ones, and their sum: (3, n), of too low and of too high weights
@@ -63,7 +63,7 @@ def fewest(weights: Tensor, mass: float, entropy: Tensor, attended: Tensor, spac
             rows = space.some(rows, keep)
             which, spread, weight, low, high = which[keep], spread[keep], weight[keep], low[:, keep], high[:, keep]
     light[which] = _sorted_out(rows, least, space)
-    return (size - light).view(shape).minimum(attended)
+    return (size - light).clamp_(min=1).view(shape).minimum(attended)
 
 
 def _below(rows: Tensor, weights: Tensor, space: Workspace) -> Tensor:

@@ -154,8 +154,8 @@ def replace_heads(
     A replaced head's output is A V with its own values V, and its weights A depend on nothing but positions: Gaussians
     with a learned mean and width for every position (`hopfield.nn.GaussianAveraging`; Ramsauer et al. 2021, A.5.1.5),
     or the mean. Padding is averaged nowhere, and positions are those of the tokens that take part. Of the masks only
-    padding and causality are kept: a sliding window is not. The averages' parameters belong to the model: its
-    `parameters()`, `state_dict()`, `to()` and optimisers know them.
+    padding and causality are kept: a sliding window is not, and a cache that drops what has left it gives other means.
+    The averages' parameters belong to the model: its `parameters()`, `state_dict()`, `to()` and optimisers know them.
 
     Args:
         model: a model that a `HeadLens` can read, but for the layers of this library.

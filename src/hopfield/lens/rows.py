@@ -51,7 +51,7 @@ def measure(call: Call, rows: Tensor, mass: float) -> Tensor:
         mass: the share that counts as all, in (0, 1].
 
     Returns:
-        (B, r, h, 6), NaN for rows that attend to nothing.
+        (B, r, h, 6), NaN for rows that attend to nothing, or whose scores are NaN.
     """
     batch, heads = call.query.shape[:2]
     result = torch.full((batch, rows.numel(), heads, len(QUANTITIES)), torch.nan, dtype=torch.float64)
@@ -117,7 +117,8 @@ def begin(
         p, (B, h, r, N), in the workspace, and five facts, (B, h, r, 5): N, 1/β, energy, entropy, and the largest p.
     """
     key, height = keys or widened(call, tile)
-    call, rows, beta = call.sequences(tile.sequences), rows[tile.places], call.scale
+    beta = torch.as_tensor(call.scale, dtype=key.dtype, device=key.device)
+    call, rows = call.sequences(tile.sequences), rows[tile.places]
     query = call.query.index_select(-2, rows).to(key.dtype)  # (B, h, r, k)
     mask, bias = call.mask_of(rows), call.bias_of(rows)
     shape, narrow = (*query.shape[:-1], key.shape[-2]), torch.promote_types(call.query.dtype, torch.float32)
@@ -128,7 +129,7 @@ def begin(
         torch.matmul(query * beta, key.mT, out=scores)
     if bias is not None:
         scores += bias
-        height = height + bias / beta
+        height = height + bias.to(key.dtype) / beta
     if mask is not None:
         scores.masked_fill_(~mask, -math.inf)
         height = height.masked_fill(~mask, -math.inf)
@@ -138,11 +139,11 @@ def begin(
     if mask is not None:
         logs.clamp_(min=_NOTHING)
     heaviest = torch.softmax(logs, -1, out=weights).amax(-1, keepdim=True)
-    log_total = -heaviest.log()  # ln Σ p_i / max p
+    log_total = 0 - heaviest.log()  # ln Σ p_i / max p
     entropy = log_total - logs.mul_(weights).sum(-1, keepdim=True)
     attended = attended_by(mask, shape, key.device)
     energy = (attended.log() - top - log_total) / beta + length2(query) / 2 + height.amax(-1, keepdim=True)
-    temperature = (1 / beta) * torch.ones_like(energy)
+    temperature = beta.reciprocal() * torch.ones_like(energy)
     return weights, torch.cat([t.to(energy.dtype) for t in (attended, temperature, energy, entropy, heaviest)], -1)
 
 
@@ -151,9 +152,9 @@ def digest(weights: Tensor, facts: Tensor, mass: float, space: Workspace) -> Ten
     """The quantities (..., 6) of rows of which `begin` told the weights (..., N), which are spent, and the facts."""
     attended, temperature, energy, entropy, heaviest = facts.split(1, -1)
     k = fewest(weights, mass, entropy, attended, space)
-    frobenius, spectral = jacobian_norms(weights, heaviest, space) / temperature
+    frobenius, spectral = jacobian_norms(weights, heaviest, space) / temperature.abs()
     found = torch.cat([t.to(energy.dtype) for t in (k, attended, entropy, energy, frobenius, spectral)], -1)
-    return found.masked_fill_(attended == 0, math.nan)
+    return found.masked_fill_((attended == 0) | heaviest.isnan(), math.nan)
 
 
 @torch.no_grad()
