@@ -16,7 +16,7 @@ from hopfield.lens.report import BOUNDS, CLASSES, HeadReport, LayerReading
 from hopfield.lens.rows import QUANTITIES, Tile, begin, digest, measured, tiles
 from hopfield.lens.sample import Sample
 from hopfield.lens.settle import LANDINGS, settle
-from hopfield.lens.sites import Attachment, Listener
+from hopfield.lens.sites import Attachment, Listener, check_module
 from hopfield.lens.workspace import Workspace
 
 # of one sequence in so many some rows are followed to their fixed points
@@ -100,8 +100,7 @@ class HeadLens(Listener):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
                 raise HopfieldError(f"{name} must be a whole number of at least {lowest}{every}; got {value!r}")
-        if not isinstance(model, nn.Module):
-            raise HopfieldError(f"expected a torch.nn.Module, got {type(model).__name__}")
+        check_module(model)
         self.model = model
         self.mass = mass
         self.rows = rows

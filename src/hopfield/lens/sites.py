@@ -282,10 +282,15 @@ def reads_now() -> bool:
     return torch._C._current_graph_task_id() == -1
 
 
-def refuse_compiled(model: nn.Module) -> None:
-    """Refuse what runs without its modules."""
+def check_module(model: nn.Module) -> None:
+    """Refuse what is no module."""
     if not isinstance(model, nn.Module):
         raise HopfieldError(f"expected a torch.nn.Module, got {type(model).__name__}")
+
+
+def refuse_compiled(model: nn.Module) -> None:
+    """Refuse what runs without its modules."""
+    check_module(model)
     compiler = sys.modules.get("torch._dynamo.eval_frame")  # slow to import, and not there before it has compiled
     for name, module in model.named_modules():
         where = f"module {name!r}" if name else "the model"

@@ -161,7 +161,7 @@ def examine(kind: str, texts: Texts, setting: Setting, steps: int, seed: int) ->
     fit(model, kind, texts.training, setting, steps, seed + 2, after)
     means = smoothed(losses, 50)
     moments = [moment.report.layers for moment in history.moments]
-    steps_seen = tuple(moment.step for moment in history.moments)
+    steps_seen = tuple(history.steps)
     replaced = list(replacements(model, kind, texts, setting, seed + 3))
     outcome = Outcome(
         model=kind,
