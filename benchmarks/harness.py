@@ -43,16 +43,19 @@ def _synchronize() -> None:
 
 def _peak(prepare: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...], queue: Any) -> None:
     call = prepare(*arguments)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        queue.put((torch.cuda.max_memory_allocated() - before) / 2**20)
-        return
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far (Linux)
     before = _kilobytes("VmRSS")
     call()
     queue.put((_kilobytes("VmHWM") - before) / 1024)
+
+
+def _allocated(call: Callable[[], Any]) -> float:
+    """MiB, of the accelerator, which counts its memory itself."""
+    call()  # libraries take their own memory on first use, and keep it
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def _kilobytes(field: str) -> int:
@@ -61,7 +64,9 @@ def _kilobytes(field: str) -> int:
 
 
 def extra_memory(prepare: Callable[..., Callable[[], Any]], *arguments: Any) -> float:
-    """MiB by which a call raises the peak of a fresh process in which `prepare(*arguments)` made its inputs."""
+    """MiB by which a call raises the peak once `prepare(*arguments)` made its inputs; in a fresh process if need be."""
+    if device().type == "cuda":
+        return _allocated(prepare(*arguments))
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # glibc then hands freed tensors back at once: the peak is exact
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()

@@ -34,9 +34,9 @@ def pool(layer: HopfieldPooling, stored: Tensor, mask: Tensor | None = None) -> 
 
 def pad(bags: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Bags padded to the longest, and the mask of what is there."""
-    sizes = torch.tensor([len(bag) for bag in bags])
     padded = torch.nn.utils.rnn.pad_sequence(bags, batch_first=True)
-    return padded, torch.arange(padded.shape[1]) < sizes[:, None]
+    sizes = torch.tensor([len(bag) for bag in bags], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < sizes[:, None]
 
 
 def look_up(layer: Hopfield, state: Tensor, patterns: Tensor) -> Tensor:

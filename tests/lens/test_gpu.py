@@ -95,7 +95,8 @@ def test_edits_are_made_on_the_device(cuda, architecture):
         with change(other) as edit:
             found = outputs(other, there)
             assert all(p.device.type == "cuda" for p in getattr(edit, "parameters", list)())
-        close(found.cpu()[kept], expected[kept], 1e-6)
+        # T5 takes its norms and its softmax in single precision
+        close(found.cpu()[kept], expected[kept], 1e-5)
 
 
 def test_models_move_with_their_averages(cuda):
