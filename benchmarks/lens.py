@@ -51,7 +51,7 @@ def overhead() -> tuple[dict[str, Any], list[str]]:
     for batch, length in SHAPES:
         tokens = text[: batch * length].view(batch, length).to(device())
         calls = {name: partial(_forward, copy, tokens) for name, copy in {"plain": model, **copies}.items()}
-        seconds = side_by_side(calls, rounds=15)
+        seconds = side_by_side(calls, rounds=25)
         ratios = [seconds[name] / seconds["plain"] for name in KINDS]
         numbers[f"{batch} x {length}"] = seconds
         rows.append([f"{batch} x {length}", f"{1000 * seconds['plain']:.0f} ms", *(f"{ratio:.2f}" for ratio in ratios)])

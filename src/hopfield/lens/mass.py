@@ -11,6 +11,8 @@ from hopfield.lens.workspace import Workspace
 
 # passes of the search over rows that are not sorted; they settle 98 rows of 100
 _PASSES = 6
+# passes after which hardly a row is done
+_SURE = 2
 # up to so many weights are sorted faster than searched
 _FEW = 1 << 19
 # a sum of weights reaches a mass up to this many units of its rounding, so that equal weights count as equal
@@ -38,40 +40,45 @@ def fewest(weights: Tensor, mass: float, entropy: Tensor, attended: Tensor, spac
     entropy, known = (t.to(rows.dtype).reshape(-1) for t in (entropy, attended))
     spread = (2 * (known.log() - entropy)).clamp_(min=1e-6).sqrt_()
     quantile = math.sqrt(2) * torch.erfinv(torch.tensor(2 * min(max(least, 1e-6), 1 - 1e-6) - 1)).item()
-    weight = torch.exp(quantile * spread - entropy)
     slope = math.sqrt(2 * math.pi) * math.exp(quantile * quantile / 2)  # of ln p over the mass, in spreads
-    # a weight of each row, the number of lighter ones, and their sum: (3, n), of too low and of too high weights
-    low, high = torch.zeros(3, 1).to(rows), rows.new_tensor([[2.0], [size], [1.0]])
-    light, which = torch.empty_like(weight), torch.arange(len(rows), device=rows.device)  # j
+    log = quantile * spread - entropy
+    # ln of a weight, the weight, the number of lighter ones, and their sum: for too low and too high weights, (2, 4, n)
+    bounds = rows.new_tensor([[0, 0, 0, 0], [math.log(2), 2, size + 1, 1]]).unsqueeze(-1).repeat(1, 1, len(rows))
+    bounds[0, 0] = log - 2 * spread  # ln 0 would be no place to step from
+    light, which = torch.empty_like(log), torch.arange(len(rows), device=rows.device)  # j
     for number in range(_PASSES if weights.numel() > _FEW else 0):
-        found = _below(rows, weight, space)
-        over = found[2] > least
-        low, high = torch.where(over, low, found), torch.where(over, found, high)
-        left = least - low[2]
-        fewer = torch.floor(left / high[0])
-        between, count, share = high - low
-        done = (fewer == torch.floor(left / low[0])).logical_or_(count <= 1)
-        # a little to the far side of where a line would meet the mass, so that the interval shrinks from both ends
-        share = left / share
-        share = share.add_(torch.copysign(0.3 / count.sqrt_(), 0.5 - share)).clamp_(0.01, 0.99)
-        between = torch.lerp(low[0].log(), high[0].log(), share).exp_()
-        guess = weight * torch.exp((least - found[2]) * slope * spread)
-        weight = torch.where(low[0] > 0, between, high[0] * torch.exp(-spread)) if number else guess
-        keep = done.logical_not_().nonzero().view(-1)
+        found = _below(rows, log, space)
+        over = torch.gt(found[3], least, out=torch.empty_like(log))
+        bounds = torch.lerp(bounds, found, torch.stack([1 - over, over]).unsqueeze(1))
+        width, _, between, share = bounds[1] - bounds[0]
+        start, low, fewer, sums = bounds[0]
+        left = least - sums
+        # to where a curve, and then a line, would meet the mass, and a little on: the interval shrinks from both ends
+        if number:
+            share = left / share
+            share = share.add_(torch.copysign(between.rsqrt(), 0.5 - share), alpha=0.2).clamp_(0.01, 0.99)
+            log = torch.addcmul(start, share, width)
+        else:
+            log = torch.addcmul(log, least - found[3], spread, value=1.3 * slope).clamp_(max=0)
+        if number < _SURE:
+            continue
+        more = torch.div(left, bounds[1, 1]).floor_()
+        # done if one more would be too much even if all were the lowest, or if there is only one in between
+        keep = (torch.addcmul(left - low, more, low, value=-1).minimum(between - 1.5) >= 0).nonzero().view(-1)
         if 2 * len(keep) <= len(rows):
-            light[which] = low[1] + fewer
+            light[which] = fewer + more
             rows = space.some(rows, keep)
-            which, spread, weight, low, high = which[keep], spread[keep], weight[keep], low[:, keep], high[:, keep]
+            which, log, bounds = which[keep], log[keep], bounds[..., keep]
     light[which] = _sorted_out(rows, least, space)
     return (size - light).clamp_(min=1).view(shape).minimum(attended)
 
 
-def _below(rows: Tensor, weights: Tensor, space: Workspace) -> Tensor:
-    """A weight of each row, the number of lighter ones, and their sum, (3, n)."""
-    room = space.like("room", rows)
-    torch.lt(rows, weights.unsqueeze(-1), out=room)
+def _below(rows: Tensor, log: Tensor, space: Workspace) -> Tensor:
+    """ln of a weight of each row, the weight, the number of lighter ones, and their sum, (4, n)."""
+    room, weight = space.like("room", rows), log.exp()
+    torch.lt(rows, weight.unsqueeze(-1), out=room)
     count = room.sum(-1)
-    return torch.stack([weights, count, room.mul_(rows).sum(-1)])
+    return torch.stack([log, weight, count, room.mul_(rows).sum(-1)])
 
 
 def _sorted_out(rows: Tensor, least: float, space: Workspace) -> Tensor:

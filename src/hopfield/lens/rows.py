@@ -28,6 +28,8 @@ QUANTITIES = ("k", "attended", "entropy", "energy", "frobenius", "spectral")
 _ENTRIES = 3 << 19
 # log of a weight that counts for nothing
 _NOTHING = -1e4
+# scores are counted in bits, because powers of 2 take half the time of powers of e
+_BIT = math.log(2)
 
 
 def measure(call: Call, rows: Tensor, mass: float) -> Tensor:
@@ -126,9 +128,9 @@ def begin(
     logs, weights = (space.get(name, shape, narrow, key.device) for name in ("logs", "weights"))
     # autocast would take products of single precision back to half
     with nullcontext() if key.dtype == torch.float64 else torch.autocast(key.device.type, enabled=False):
-        torch.matmul(query * beta, key.mT, out=scores)
+        torch.matmul(query * (beta / _BIT), key.mT, out=scores)
     if bias is not None:
-        scores += bias
+        scores.add_(bias, alpha=1 / _BIT)
         height = height + bias.to(key.dtype) / beta
     if mask is not None:
         scores.masked_fill_(~mask, -math.inf)
@@ -138,11 +140,12 @@ def begin(
     logs.copy_(scores.sub_(top))
     if mask is not None:
         logs.clamp_(min=_NOTHING)
-    heaviest = torch.softmax(logs, -1, out=weights).amax(-1, keepdim=True)
-    log_total = 0 - heaviest.log()  # ln Σ p_i / max p
-    entropy = log_total - logs.mul_(weights).sum(-1, keepdim=True)
+    total = torch.exp2(logs, out=weights).sum(-1, keepdim=True)  # of p over the largest p
+    heaviest = total.reciprocal()
+    weights *= heaviest
+    entropy = total.log() - _BIT * logs.mul_(weights).sum(-1, keepdim=True)
     attended = attended_by(mask, shape, key.device)
-    energy = (attended.log() - top - log_total) / beta + length2(query) / 2 + height.amax(-1, keepdim=True)
+    energy = (attended.log() - _BIT * top - total.log()) / beta + length2(query) / 2 + height.amax(-1, keepdim=True)
     temperature = beta.reciprocal() * torch.ones_like(energy)
     return weights, torch.cat([t.to(energy.dtype) for t in (attended, temperature, energy, entropy, heaviest)], -1)
 

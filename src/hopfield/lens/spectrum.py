@@ -67,18 +67,18 @@ def _largest_eigenvalue(others: Tensor, facts: Tensor, space: Workspace) -> Tens
     least = torch.finfo(others.dtype).tiny
     enough = 2.5 * torch.finfo(others.dtype).eps ** 0.5
     *known, _, moment2, moment3 = facts
-    delta = _root(known, moment2, known[1] - moment3 / moment2.clamp(min=least), torch.zeros_like(moment2), 4)
+    delta = _root(known, moment2, known[1] - moment3 / moment2.clamp(min=least), torch.zeros_like(moment2))
     result, which = torch.empty_like(delta), torch.arange(len(others), device=others.device)
     for _ in range(_PASSES):
         *known, moment1, _, _ = facts
         _, b, _, _ = known
         top = (b + delta).clamp_(min=least)
-        gaps, ratio = (space.like(name, others) for name in ("room", "logs"))
-        torch.div(others, torch.sub(top.unsqueeze(-1), others, out=gaps), out=ratio)
+        ratio = torch.sub(top.unsqueeze(-1), others, out=space.like("room", others))
+        torch.div(others, ratio, out=ratio)
         slope = length2(ratio).squeeze(-1)
         value = (top * ratio.sum(-1) - moment1).clamp_(min=0)  # p² / (λ - p) = λ p / (λ - p) - p
         distance = torch.where(slope > 0, value / slope.clamp(min=least), 1.0)
-        before, delta = delta, _root(known, value * distance, distance - delta, delta, 4)
+        before, delta = delta, _root(known, value * distance, distance - delta, delta)
         result[which] = b + delta
         keep = ((delta - before).abs() > enough * (b + delta)).nonzero().view(-1)
         if not len(keep):  # what is left is the square of it
@@ -88,16 +88,23 @@ def _largest_eigenvalue(others: Tensor, facts: Tensor, space: Workspace) -> Tens
     return result
 
 
-def _root(known: Sequence[Tensor], mass: Tensor, offset: Tensor, start: Tensor, times: int) -> Tensor:
-    """The δ in [0, w] for R(δ) = mass / (δ + offset), from a δ close to it; known are p_1, p_2, m p_2² and 1 - p_1."""
+def _root(known: Sequence[Tensor], mass: Tensor, offset: Tensor, start: Tensor) -> Tensor:
+    """The δ in [0, w] for R(δ) = mass / (δ + offset), from a δ close to it; known are p_1, p_2, m p_2² and 1 - p_1.
+
+    A constant and a part of the pole at 0 take the place of R, with its value and slope at the last δ. What is left is
+    a quadratic, lead δ² + 2 linear δ = product, in which nothing cancels for p_1 near 1.
+    """
     a, b, square, rest = known
-    width, delta = a - b, start
-    # a quadratic with R as a constant: δ² (1 + R) + 2 linear δ = m p_2² w, in which nothing cancels for p_1 near 1
-    fixed, half, product = (square + b - a * rest) / 2, width / 2, square * width
-    for _ in range(times):
-        others = mass / (delta + offset).clamp_(min=torch.finfo(a.dtype).tiny)
-        linear = fixed - others * half
-        lead = others.add_(1)
+    width, delta, least = a - b, start, torch.finfo(a.dtype).tiny
+    fixed, half = (square + b - a * rest) / 2, width / 2
+    for _ in range(2):
+        distance = (delta + offset).clamp_(min=least)
+        value = mass / distance
+        moved = value * (delta / distance)
+        value -= moved
+        moved *= delta
+        linear = torch.addcmul(fixed, value, half, value=-1).add_(moved, alpha=0.5)
+        lead, product = value.add_(1), moved.add_(square).mul_(width)
         root = (linear * linear).addcmul_(lead, product).sqrt_().add_(linear.abs())
         # of the two forms of the root the one that adds
         delta = torch.where(linear > 0, product / root, root / lead)
