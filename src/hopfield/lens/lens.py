@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from types import TracebackType
 from typing import Self
@@ -21,8 +22,8 @@ from hopfield.lens.workspace import Workspace
 
 # of one sequence in so many some rows are followed to their fixed points
 _TURNS = 64
-# scores of one attention that are measured at once, as long as calls are small
-_WORTHWHILE = 1 << 18
+# scores of one attention that are measured at once where single calls have fewer
+_WORTHWHILE = 1 << 19
 # a model may be called from several threads
 _one_at_a_time = threading.RLock()
 
@@ -165,6 +166,7 @@ class HeadLens(Listener):
         with _one_at_a_time:
             for site in self._sites.values():
                 site.flush()
+                site.space.clear()
         layers = tuple(site.reading(name) for name, site in self._sites.items() if site.count)
         if not layers:
             raise HopfieldError(self._nothing())
@@ -197,7 +199,10 @@ class _Site:
         self.number = number
         self.heads = heads
         self.sequences = 0
-        self.waiting: list[tuple[Tensor, Tensor]] = []
+        self.waiting: list[tuple[Tensor, Tensor]] = []  # facts, and which rows count, of the weights in the space
+        self.filled = 0  # rows that wait
+        self.kind = (0, 0, torch.float32, torch.device("cpu"))  # h and N, and where their weights are
+        self.space = Workspace()
         self.count = 0
         self.sums = torch.zeros(heads, len(QUANTITIES), dtype=torch.float64)
         self.counts = torch.zeros(heads, len(QUANTITIES), dtype=torch.int64)
@@ -218,7 +223,8 @@ class _Site:
         def kept(tile: Tile, attends: Tensor) -> Tensor:
             return attends if counted is None else attends & counted[tile.sequences, chosen[tile.places]]
 
-        if len(pieces) == 1 and isinstance(call.separation, Softmax):
+        scores = math.prod((*call.query.shape[:2], len(chosen), call.key.shape[-2]))
+        if scores < _WORTHWHILE and isinstance(call.separation, Softmax):
             weights, facts = begin(call, chosen, pieces[0], lens._space)
             self._wait(weights, self._queries(facts, call, 1), kept(pieces[0], facts[..., 0].ne(0).any(1)))
         else:
@@ -243,7 +249,7 @@ class _Site:
     def _drawn(rows: int, number: int | None, generator: torch.Generator) -> Tensor:
         if number is None or number >= rows:
             return torch.arange(rows)
-        return torch.randperm(rows, generator=generator)[:number].sort().values
+        return torch.randperm(rows, generator=generator)[:number]
 
     @staticmethod
     def _queries(found: Tensor, call: Call, dim: int) -> Tensor:
@@ -253,23 +259,31 @@ class _Site:
         return found
 
     def _wait(self, weights: Tensor, facts: Tensor, rows: Tensor) -> None:
-        """Keep rows (B, r) until there are enough of them for the effort to measure them."""
-        weights, facts = (t.transpose(1, 2)[rows] for t in (weights, facts))  # (n, h, N), (n, h, 4)
-        if self.waiting:
-            before = self.waiting[0][0]
-            if (weights.shape[-1], weights.device, weights.dtype) != (before.shape[-1], before.device, before.dtype):
-                self.flush()
-        self.waiting.append((weights, facts))
-        if sum(weights.numel() for weights, _ in self.waiting) >= _WORTHWHILE:
+        """Keep the weights and facts (B, h, r, ...) of rows (B, r) until there are enough for the effort."""
+        weights, facts = weights.transpose(1, 2), facts.transpose(1, 2)
+        kind = (weights.shape[2], weights.shape[3], weights.dtype, weights.device)
+        fitting = _WORTHWHILE // weights[0, 0].numel()
+        if self.waiting and (kind != self.kind or self.filled + rows.numel() > fitting):
             self.flush()
+        self.kind, end = kind, self.filled + rows.numel()
+        self._room(fitting)[self.filled : end].view(weights.shape).copy_(weights)
+        self.waiting.append((facts.flatten(0, 1), rows.flatten()))
+        self.filled = end
+
+    def _room(self, rows: int) -> Tensor:
+        heads, keys, dtype, device = self.kind
+        return self.space.get("waiting", (rows, heads, keys), dtype, device)
 
     def flush(self) -> None:
         """Measure the rows that wait."""
         if self.waiting:
-            weights, facts = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
-            found = digest(weights, facts, self.lens.mass, self.lens._space)
+            facts, rows = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
+            room, space = self._room(self.filled), self.lens._space
+            # a copy, so that nothing is lost if this is broken off
+            found = digest(space.like("waiting", room).copy_(room), facts, self.lens.mass, space)
             self.waiting.clear()
-            self._count(found)
+            self.filled = 0
+            self._count(found[rows])
 
     def _count(self, found: Tensor) -> None:
         """Take in rows (n, h, 6)."""

@@ -146,7 +146,7 @@ def begin(
     entropy = total.log() - _BIT * logs.mul_(weights).sum(-1, keepdim=True)
     attended = attended_by(mask, shape, key.device)
     energy = (attended.log() - _BIT * top - total.log()) / beta + length2(query) / 2 + height.amax(-1, keepdim=True)
-    temperature = beta.reciprocal() * torch.ones_like(energy)
+    temperature = beta.reciprocal().expand_as(energy)
     return weights, torch.cat([t.to(energy.dtype) for t in (attended, temperature, energy, entropy, heaviest)], -1)
 
 
