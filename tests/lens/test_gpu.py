@@ -120,7 +120,7 @@ def test_checkpoints_are_counted_once(cuda):
 
 def test_memory_is_bounded(cuda):
     model = nn.Sequential(Projects()).to(cuda).half()
-    x = torch.randn(1, 8192, 16, device=cuda, dtype=torch.half)
+    x = torch.randn(1, 16384, 16, device=cuda, dtype=torch.half)
     with torch.no_grad():
         model(x)
         torch.cuda.reset_peak_memory_stats()
@@ -128,5 +128,5 @@ def test_memory_is_bounded(cuda):
         with HeadLens(model, rows=None) as lens:
             model(x)
         lens.report()
-    # the scores of two heads would take 512 MiB
-    assert torch.cuda.max_memory_allocated() - start < 2**27
+    # the scores of two heads would take 2 GiB
+    assert torch.cuda.max_memory_allocated() - start < 2**29

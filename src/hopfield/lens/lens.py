@@ -24,6 +24,7 @@ from hopfield.lens.workspace import Workspace
 _TURNS = 64
 # scores of one attention that are measured at once where single calls have fewer
 _WORTHWHILE = 1 << 19
+_WORTHWHILE_ACCELERATOR = 1 << 21
 # a model may be called from several threads
 _one_at_a_time = threading.RLock()
 
@@ -224,9 +225,11 @@ class _Site:
             return attends if counted is None else attends & counted[tile.sequences, chosen[tile.places]]
 
         scores = math.prod((*call.query.shape[:2], len(chosen), call.key.shape[-2]))
-        if scores < _WORTHWHILE and isinstance(call.separation, Softmax):
+        enough = _WORTHWHILE if chosen.device.type == "cpu" else _WORTHWHILE_ACCELERATOR
+        if scores < enough and isinstance(call.separation, Softmax):
             weights, facts = begin(call, chosen, pieces[0], lens._space)
-            self._wait(weights, self._queries(facts, call, 1), kept(pieces[0], facts[..., 0].ne(0).any(1)))
+            rows = kept(pieces[0], facts[..., 0].ne(0).any(1))
+            self._wait(weights, self._queries(facts, call, 1), rows, enough)
         else:
             for tile, found in measured(call, chosen, pieces, lens.mass, lens._space):
                 rows = kept(tile, ~found[..., 0].isnan().all(-1))
@@ -258,11 +261,11 @@ class _Site:
             found = found.index_fill(dim, torch.tensor(heads, device=found.device), torch.nan)
         return found
 
-    def _wait(self, weights: Tensor, facts: Tensor, rows: Tensor) -> None:
-        """Keep the weights and facts (B, h, r, ...) of rows (B, r) until there are enough for the effort."""
+    def _wait(self, weights: Tensor, facts: Tensor, rows: Tensor, enough: int) -> None:
+        """Keep the weights and facts (B, h, r, ...) of rows (B, r) until there are scores enough for the effort."""
         weights, facts = weights.transpose(1, 2), facts.transpose(1, 2)
         kind = (weights.shape[2], weights.shape[3], weights.dtype, weights.device)
-        fitting = _WORTHWHILE // weights[0, 0].numel()
+        fitting = enough // weights[0, 0].numel()
         if self.waiting and (kind != self.kind or self.filled + rows.numel() > fitting):
             self.flush()
         self.kind, end = kind, self.filled + rows.numel()

@@ -13,7 +13,7 @@ from hopfield.lens.workspace import Workspace
 _PASSES = 6
 # passes after which hardly a row is done
 _SURE = 2
-# up to so many weights are sorted faster than searched
+# up to so many weights are sorted faster than searched on a processor; on an accelerator any number
 _FEW = 1 << 19
 # a sum of weights reaches a mass up to this many units of its rounding, so that equal weights count as equal
 _ROUNDING = 16
@@ -46,7 +46,7 @@ def fewest(weights: Tensor, mass: float, entropy: Tensor, attended: Tensor, spac
     bounds = rows.new_tensor([[0, 0, 0, 0], [math.log(2), 2, size + 1, 1]]).unsqueeze(-1).repeat(1, 1, len(rows))
     bounds[0, 0] = log - 2 * spread  # ln 0 would be no place to step from
     light, which = torch.empty_like(log), torch.arange(len(rows), device=rows.device)  # j
-    for number in range(_PASSES if weights.numel() > _FEW else 0):
+    for number in range(_PASSES if weights.numel() > _FEW and rows.device.type == "cpu" else 0):
         found = _below(rows, log, space)
         over = torch.gt(found[3], least, out=torch.empty_like(log))
         bounds = torch.lerp(bounds, found, torch.stack([1 - over, over]).unsqueeze(1))

@@ -24,8 +24,9 @@ from hopfield.lens.workspace import Workspace
 QUANTITIES = ("k", "attended", "entropy", "energy", "frobenius", "spectral")
 """What `measure` tells of a row, in this order."""
 
-# scores in memory at once
+# scores in memory at once: what fits the last cache of a processor, and what keeps an accelerator busy
 _ENTRIES = 3 << 19
+_ENTRIES_ACCELERATOR = 1 << 23
 # log of a weight that counts for nothing
 _NOTHING = -1e4
 # scores are counted in bits, because powers of 2 take half the time of powers of e
@@ -77,9 +78,10 @@ def tiles(call: Call, rows: Tensor) -> list[Tile]:
     batch, heads, keys = call.key.shape[:3]
     if not (batch and heads and keys and rows.numel()):
         return []
-    number = math.ceil(rows.numel() / max(1, _ENTRIES // (heads * keys)))  # tiles in a sequence
+    entries = _ENTRIES if call.key.device.type == "cpu" else _ENTRIES_ACCELERATOR
+    number = math.ceil(rows.numel() / max(1, entries // (heads * keys)))  # tiles in a sequence
     together = math.ceil(rows.numel() / number)  # rows in a tile
-    group = max(1, _ENTRIES // (heads * keys * together))  # sequences in a tile
+    group = max(1, entries // (heads * keys * together))  # sequences in a tile
     return [
         Tile(slice(start, start + group), slice(first, first + together))
         for start in range(0, batch, group if number == 1 else 1)

@@ -21,6 +21,7 @@ from hopfield.core.kernels.streaming import columns_of, refuse_second_derivative
 
 # numbers per block of patterns: 4 MiB in float32, what the caches of one core hold at their second level and beyond
 _BLOCK = 1 << 20
+_BLOCK_ACCELERATOR = 1 << 26
 _LEAST = 256  # patterns per block
 
 
@@ -68,7 +69,8 @@ def _centred(tensor: Tensor, epsilon: float | None) -> Tensor:
 
 def _blocks(states: Tensor, patterns: Tensor) -> Iterator[slice]:
     batch, count, width = patterns.shape
-    size = max(_LEAST, _BLOCK // max(1, batch * max(width, states.shape[1])))
+    block = _BLOCK if patterns.device.type == "cpu" else _BLOCK_ACCELERATOR
+    size = max(_LEAST, block // max(1, batch * max(width, states.shape[1])))
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
