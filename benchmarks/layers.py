@@ -120,7 +120,7 @@ def _pooling(kind: str, norm: str | None, learn: bool, of_rows: bool) -> Call:
 
 
 def pooling() -> tuple[dict[str, Any], list[str]]:
-    """One large bag on one thread."""
+    """One large bag, on one thread of a processor."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     numbers: dict[str, Any] = {}
@@ -146,7 +146,8 @@ def pooling() -> tuple[dict[str, Any], list[str]]:
     finally:
         torch.set_num_threads(threads)
     columns = ["", "what", "textbook", "HopfieldPooling", "times faster", "extra MiB"]
-    title = f"Pooling one bag, {BAG:,} x {SIZE}, one head of {SIZE}, one thread, float32"
+    on_one = ", one thread" if device().type == "cpu" else ""
+    title = f"Pooling one bag, {BAG:,} x {SIZE}, one head of {SIZE}, float32{on_one}"
     return {"pooling": numbers}, [table(title, columns, rows)]
 
 

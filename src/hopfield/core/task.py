@@ -313,8 +313,13 @@ class Task:
         batch, states, _ = self._shape()
         return (batch * states if self.shared else states) <= _FEW_STATES
 
+    def _accelerated(self) -> bool:
+        """Whether it runs where fused kernels give each state to one core, and few states leave the others idle."""
+        return self.patterns.device.type != "cpu"
+
     def _better_streamed(self) -> bool:
-        return self.shared and self.large() and self.patterns.shape[-2] >= _HUGE_MEMORY and not self._few()
+        huge = self.large() and self.patterns.shape[-2] >= _HUGE_MEMORY
+        return self.shared and huge and (not self._few() or self._accelerated())
 
     def _recorded(self) -> bool:
         """Whether gradients are wanted."""
@@ -327,12 +332,11 @@ class Task:
             and self.values is self.patterns
             and self.bias is None
             and not self.dropout
-            and self.patterns.device.type == "cpu"
             and self.patterns.shape[-2] >= _LARGE_MEMORY
             and self._few()
             and not self._small()
-            # the fused kernel is level with it, but normalises nothing and has the slower gradient
-            and (self.epsilon is not None or self._recorded())
+            # the fused kernel is level with it on a processor, but normalises nothing and has the slower gradient
+            and (self.epsilon is not None or self._recorded() or self._accelerated())
         )
 
     def _pool(self) -> Tensor:
