@@ -2,6 +2,7 @@
 
 import math
 from contextlib import nullcontext
+from unittest import mock
 
 import pytest
 import torch
@@ -562,6 +563,14 @@ def test_many_patterns_for_a_few_states_are_pooled(monkeypatch):
     assert way_taken(monkeypatch, query, patterns, patterns + 1) == ["_fused"]
     assert way_taken(monkeypatch, query, patterns, bias=patterns[:, None, :, 0]) == ["_fused"]
     assert way_taken(monkeypatch, query, patterns, separation="sparsemax") == ["_stream"]
+
+
+def test_an_accelerator_has_no_fused_kernel_for_a_few_states(monkeypatch):
+    query, patterns = torch.randn(4, 3), torch.randn(task._HUGE_MEMORY, 3)
+    for accelerated, expected in ((False, ["_fused", "_fused"]), (True, ["_pool", "_stream"])):
+        with mock.patch.object(Task, "_accelerated", return_value=accelerated):
+            assert way_taken(monkeypatch, query, patterns) == expected[:1]
+            assert way_taken(monkeypatch, query, patterns, patterns + 1) == expected[1:]
 
 
 def test_softmax_with_a_memory_for_each_is_fused(monkeypatch):

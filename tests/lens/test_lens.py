@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from hopfield import HopfieldError
 from hopfield.lens import HeadLens, HeadReport, replace_heads, set_updates
 from hopfield.lens.report import BOUNDS, CLASSES
-from hopfield.lens.rows import QUANTITIES
+from hopfield.lens.rows import QUANTITIES, digest
 from tests.core.catalogue import examples, generator, integer, normal, one_of, uniform, yes
 from tests.lens.catalogue import (
     ARCHITECTURES,
@@ -260,12 +260,18 @@ def test_threads_may_share_a_model_and_its_lens():
 
 
 def test_what_a_failure_leaves_is_measured_later():
-    model = Attends()
-    with HeadLens(model) as lens:
-        model(*[normal(generator(0), 1, 2, 20, 8)] * 3)
-        with mock.patch("hopfield.lens.lens.digest", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-            lens.report()
-    assert lens.report()[0].rows == 16
+    def broken_off(weights, *rest):
+        digest(weights, *rest)
+        raise KeyboardInterrupt
+
+    model, inputs_ = Attends(), [normal(generator(n), 1, 2, 20, 8) for n in range(2)]
+    expected = joined([read(model, x, x, x) for x in inputs_])[0]
+    with HeadLens(model, rows=None, settled=0, least=1) as lens:
+        for x in inputs_:
+            model(x, x, x)
+            with mock.patch("hopfield.lens.lens.digest", side_effect=broken_off), pytest.raises(KeyboardInterrupt):
+                lens.report()
+    agree(lens.report()[0].sample, expected)
 
 
 def test_a_model_that_has_diverged_has_no_classes():
