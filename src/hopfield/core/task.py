@@ -2,8 +2,8 @@
 
 Four exact ways, chosen by shape (`benchmarks/` measures where each is best):
 
-* pooling: one pass over many patterns that are their own values, for a few states with gradients or for patterns that
-  are normalised on the way (softmax, on a processor);
+* pooling: one pass over many patterns that are their own values, for a few states with gradients, for patterns that are
+  normalised on the way, or on an accelerator (softmax);
 * fused: `F.scaled_dot_product_attention`, for softmax with a memory per batch element;
 * streaming: blocks of patterns with a running log-sum-exp, for large memories and for potentials;
 * dense: the whole score matrix, where it is small or the weights themselves are wanted.
