@@ -274,6 +274,16 @@ def test_what_a_failure_leaves_is_measured_later():
     agree(lens.report()[0].sample, expected)
 
 
+@pytest.mark.parametrize("keys", [64, 20_000])
+def test_rows_that_are_no_numbers_count_in_calls_of_any_size(keys):
+    query, key = normal(generator(0), 1, 2, 64, 8), normal(generator(1), 1, 2, keys, 8)
+    query[:, :, 0] = torch.nan
+    layer = read(Attends(), query, key, key).layers[0]
+    assert layer.rows == 64
+    assert layer.sample.isnan().all(-1).all(-1).sum() == 1
+    assert layer.means.isfinite().all()
+
+
 def test_a_model_that_has_diverged_has_no_classes():
     x = torch.full((1, 2, 40, 8), torch.nan)
     with HeadLens(Attends(), rows=None, settled=0) as lens:

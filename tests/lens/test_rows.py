@@ -168,6 +168,23 @@ def test_a_bias_of_half_precision_costs_no_digits():
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [0.5, -0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_bias_of_minus_infinity_is_a_mask(dtype, scale):
+    g = generator(4)
+    query, key = normal(g, 1, 2, 6, 8).to(dtype), normal(g, 1, 2, 9, 8).to(dtype)
+    mask = torch.rand(1, 2, 6, 9, generator=g) < 0.6
+    bias = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, -torch.inf)
+    expected = measure(Call(query, key, key, scale, mask=mask), torch.arange(6), 0.9)
+    found = measure(Call(query, key, key, scale, bias=bias), torch.arange(6), 0.9)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    lowest = bias.clamp(min=torch.finfo(torch.float32).min)  # not masked, and of no weight
+    found = measure(Call(query, key, key, scale, bias=lowest), torch.arange(6), 0.9)
+    attends = mask.any(-1).transpose(1, 2)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found[attends][:, [0, 2]], expected[attends][:, [0, 2]])
+
+
 def test_what_is_not_a_number_is_none():
     query = normal(generator(0), 1, 1, 3, 4)
     query[..., 1, :] = torch.nan

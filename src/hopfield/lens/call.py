@@ -126,6 +126,9 @@ class Call:
         if self.causal:
             earlier = torch.arange(self.key.shape[-2], device=rows.device) <= rows.unsqueeze(-1)
             mask = earlier if mask is None else mask & earlier
+        bias = self.bias_of(rows)
+        if bias is not None and bool(bias.isneginf().any()):
+            mask = ~bias.isneginf() if mask is None else mask & ~bias.isneginf()
         return mask
 
     def bias_of(self, rows: Tensor) -> Tensor | None:

@@ -231,9 +231,8 @@ class _Site:
             rows = kept(pieces[0], facts[..., 0].ne(0).any(1))
             self._wait(weights, self._queries(facts, call, 1), rows, enough)
         else:
-            for tile, found in measured(call, chosen, pieces, lens.mass, lens._space):
-                rows = kept(tile, ~found[..., 0].isnan().all(-1))
-                self._count(self._queries(found, call, 2)[rows])
+            for tile, found, attends in measured(call, chosen, pieces, lens.mass, lens._space):
+                self._count(self._queries(found, call, 2)[kept(tile, attends)])
         # layers take turns, so that no call is much slower than others
         before, self.sequences = self.sequences, self.sequences + call.query.shape[0]
         turns = [(n + self.number) // _TURNS for n in (before, self.sequences)]

@@ -58,7 +58,7 @@ def measure(call: Call, rows: Tensor, mass: float) -> Tensor:
     """
     batch, heads = call.query.shape[:2]
     result = torch.full((batch, rows.numel(), heads, len(QUANTITIES)), torch.nan, dtype=torch.float64)
-    for tile, found in measured(call, rows, tiles(call, rows), mass, Workspace()):
+    for tile, found, _ in measured(call, rows, tiles(call, rows), mass, Workspace()):
         result[tile.sequences, tile.places] = found.cpu().double()
     return result
 
@@ -91,15 +91,17 @@ def tiles(call: Call, rows: Tensor) -> list[Tile]:
 
 def measured(
     call: Call, rows: Tensor, pieces: list[Tile], mass: float, space: Workspace
-) -> Iterator[tuple[Tile, Tensor]]:
-    """The quantities (B, r, h, 6) of tiles."""
+) -> Iterator[tuple[Tile, Tensor, Tensor]]:
+    """The quantities (B, r, h, 6) of tiles, and which rows attend to anything, (B, r)."""
     for tile in pieces:
         if not isinstance(call.separation, Softmax):
-            yield tile, _general(call.sequences(tile.sequences), rows[tile.places], mass, space)
+            found = _general(call.sequences(tile.sequences), rows[tile.places], mass, space)
+            yield tile, found, ~found[..., 0].isnan().all(-1)
             continue
         if not tile.places.start:
             keys = widened(call, tile)
-        yield tile, digest(*begin(call, rows, tile, space, keys), mass, space).transpose(1, 2)
+        weights, facts = begin(call, rows, tile, space, keys)
+        yield tile, digest(weights, facts, mass, space).transpose(1, 2), facts[..., 0].ne(0).any(1)
 
 
 @torch.no_grad()
@@ -140,7 +142,7 @@ def begin(
     top = scores.amax(-1, keepdim=True)
     # differences are as exact in the narrower type as the scores were in the wider
     logs.copy_(scores.sub_(top))
-    if mask is not None:
+    if mask is not None or bias is not None:
         logs.clamp_(min=_NOTHING)
     total = torch.exp2(logs, out=weights).sum(-1, keepdim=True)  # of p over the largest p
     heaviest = total.reciprocal()
