@@ -316,6 +316,15 @@ def test_one_sequence_in_64_is_followed_and_the_first():
     assert [head.landing for head in lens.report().heads] == [None] * 4
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_as_many_tokens_are_followed_where_there_is_padding(side):
+    given = inputs(BERT, side)
+    sizes = given["attention_mask"].sum(-1)
+    with HeadLens(transformer(BERT), rows=None, settled=int(sizes.min())) as lens, torch.no_grad():
+        lens.model(**given)
+    assert all(len(layer.landings) == sizes.min() for layer in lens.report().layers)
+
+
 def test_a_reset_forgets_all():
     model, x = model_of(generator(8)), normal(generator(9), 2, 6, 16)
     with HeadLens(model, rows=3) as lens:

@@ -174,6 +174,7 @@ def test_the_last_setting_counts():
         ({"beta": 0.0}, "beta must be a finite number above 0"),
         ({"beta": "high"}, "beta must be a finite number above 0"),
         ({"separation": "max"}, "unknown separation 'max'"),
+        ({"steps": 2, "layers": slice(1)}, r"layers must be names of attentions.*; got slice\(None, 1, None\)"),
         ({"steps": 2, "layers": ["2"]}, "no module '2' in Sequential; the names are those of a HeadLens report"),
         ({"steps": 2, "layers": ["2#2"]}, "no module '2#2' in Sequential"),
         ({"steps": 2, "layers": ["1.0"]}, "'1.0' is a ModuleList, which nobody calls"),

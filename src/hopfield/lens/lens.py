@@ -66,8 +66,8 @@ class HeadLens(Listener):
         mass: the share of p that counts as all, in (0, 1]; default 0.9, as in the paper.
         rows: query positions per call, drawn at random and shared by the sequences and heads of the call, and by all
             attentions that are called as often with as many queries; default 16; None: every row.
-        settled: rows that are followed to their fixed points, of the first sequence that comes and of one in 64 after
-            it; default 8, 0 for none.
+        settled: rows that are followed to their fixed points, of a sequence of the first call and of one in 64 after
+            it, drawn at random; default 8, 0 for none.
         least: fewest keys that a row must attend to in order to count for the class; default 32.
         sample: rows kept per layer for medians and distributions, drawn at random if more came; default 8192, for
             which a quantile's rank is off by 1.5 % at most, with 95 % probability. Means and classes count all rows.
@@ -238,9 +238,8 @@ class _Site:
         turns = [(n + self.number) // _TURNS for n in (before, self.sequences)]
         if lens.settled and (before == 0 or turns[1] > turns[0]):
             sequence = int(torch.randint(call.query.shape[0], (), generator=lens._generator))
-            starts = self._drawn(queries, lens.settled, lens._generator).to(chosen.device)
-            if counted is not None:
-                starts = starts[counted[sequence, starts]]
+            able = torch.arange(queries) if counted is None else counted[sequence].nonzero().view(-1).cpu()
+            starts = able[self._drawn(len(able), lens.settled, lens._generator)].to(chosen.device)
             if starts.numel():
                 landed = settle(call, starts, sequence, lens.mass)
                 for heads, _ in call.averages:  # these have no queries

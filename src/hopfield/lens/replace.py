@@ -153,13 +153,17 @@ def replace_heads(
 
     A replaced head's output is A V with its own values V, and its weights A depend on nothing but positions: Gaussians
     with a learned mean and width for every position (`hopfield.nn.GaussianAveraging`; Ramsauer et al. 2021, A.5.1.5),
-    or the mean. Padding is averaged nowhere, and positions are those of the tokens that take part. Of the masks only
+    or the mean. Of the heads of a layer that are replaced together the first Gaussians begin as nearly the mean and the
+    last as little more than the token itself, so they want learning.
+
+    Padding is averaged nowhere, and positions are those of the tokens that take part. Of the masks only
     padding and causality are kept: a sliding window is not, and a cache that drops what has left it gives other means.
     The averages' parameters belong to the model: its `parameters()`, `state_dict()`, `to()` and optimisers know them.
 
     Args:
         model: a model that a `HeadLens` can read, but for the layers of this library.
-        heads: which; for example `report.find("I", layers=slice(2))`.
+        heads: which, as {layer: [numbers]}, as pairs of a layer and a number, or as heads of a report; for example
+            `report.find("I", layers=slice(2))`.
         with_: "gaussian", "uniform", or a function that makes a module for a number of heads, with a method
             `association_weights(tokens, mask)` like that of `GaussianAveraging` and an attribute `causal`.
         length: most tokens a sequence may have, for "gaussian"; default what the model's configuration says.
@@ -272,7 +276,10 @@ def _average(
 def _check_call(site: str, heads: tuple[int, ...], call: Call) -> None:
     """Refuse what cannot be averaged over positions."""
     if heads[-1] >= call.heads:
-        raise HopfieldError(f"{site!r} has heads 0 to {call.heads - 1}, got {heads[-1]}")
+        raise HopfieldError(
+            f"{site!r} has heads 0 to {call.heads - 1}, got {heads[-1]}; undo() of the replacement, or "
+            "hopfield.lens.restore(model), takes it back"
+        )
     if call.crossed or (call.query.shape[-2] > call.key.shape[-2] and not call.causal):
         raise HopfieldError(
             f"{site!r} attends from one sequence to another, where positions do not correspond: "

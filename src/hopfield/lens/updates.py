@@ -130,5 +130,7 @@ def set_updates(
     if isinstance(layers, str):
         layers = (layers,)
     if layers is not None:
+        if not isinstance(layers, Collection):
+            raise HopfieldError(f"layers must be names of attentions, those of a HeadLens report; got {layers!r}")
         check_names(model, layers)
     return Updates(model, layers, changes)
