@@ -11,6 +11,7 @@ from hopfield.lens import HeadHistory, HeadLens, replace_heads, set_updates
 from tests.core.catalogue import generator, normal
 from tests.lens.catalogue import (
     BERT,
+    T5,
     Projects,
     agree,
     close,
@@ -95,8 +96,8 @@ def test_edits_are_made_on_the_device(cuda, architecture):
         with change(other) as edit:
             found = outputs(other, there)
             assert all(p.device.type == "cuda" for p in getattr(edit, "parameters", list)())
-        # T5 takes its norms in single precision
-        close(found.cpu()[kept], expected[kept], 1e-5)
+        # T5 takes its norms in single precision, whatever its parameters are
+        close(found.cpu()[kept], expected[kept], 1e-5 if architecture is T5 else 1e-6)
 
 
 def test_models_move_with_their_averages(cuda):

@@ -127,8 +127,10 @@ class Call:
             earlier = torch.arange(self.key.shape[-2], device=rows.device) <= rows.unsqueeze(-1)
             mask = earlier if mask is None else mask & earlier
         bias = self.bias_of(rows)
-        if bias is not None and bool(bias.isneginf().any()):
-            mask = ~bias.isneginf() if mask is None else mask & ~bias.isneginf()
+        if bias is not None:
+            alive = ~bias.isneginf()
+            if not bool(alive.all()):
+                mask = alive if mask is None else mask & alive
         return mask
 
     def bias_of(self, rows: Tensor) -> Tensor | None:
