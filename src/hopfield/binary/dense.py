@@ -53,7 +53,7 @@ class Exponential:
         top = torch.exp(self.beta * (overlaps - overlaps.amax(-1, keepdim=True)))
         return top * math.exp(-4 * self.beta), top * math.exp(-2 * self.beta), top
 
-    def energy(self, overlaps: Tensor, dim: int) -> Tensor:  # noqa: ARG002
+    def energy(self, overlaps: Tensor, dim: int) -> Tensor:  # noqa: ARG002  # other interactions need it
         """-ln(-E) = -ln sum_i exp(beta m_i), (B, N) to (B)."""
         return -torch.logsumexp(self.beta * overlaps, -1)
 
@@ -82,7 +82,7 @@ class Polynomial:
         """(m - 2)^n, m^n, (m + 2)^n, (B, N) each, divided by the n-th power of a bound on the row's overlaps."""
         # A power of two, so that small integers stay exact.
         bound = torch.exp2((overlaps.abs().amax(-1, keepdim=True) + 2).log2().ceil())
-        return tuple(self._power((overlaps + shift) / bound) for shift in (-2, 0, 2))  # type: ignore[return-value]
+        return tuple(self._power((overlaps + shift) / bound) for shift in (-2, 0, 2))  # type: ignore[return-value]  # three of them
 
     def energy(self, overlaps: Tensor, dim: int) -> Tensor:
         """E / d^n = -sum_i (m_i / d)^n, (B, N) to (B)."""

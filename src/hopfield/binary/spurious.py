@@ -138,7 +138,7 @@ def _name(patterns: Tensor, state: Tensor, candidates: int) -> StateName:
     for kind, sign in (("pattern", 1), ("negative", -1)):
         equal = (overlaps == sign * dim).nonzero()
         if len(equal):
-            return StateName(kind, (int(equal[0]),), (sign,))  # type: ignore[arg-type]
+            return StateName(kind, (int(equal[0]),), (sign,))  # type: ignore[arg-type]  # kind is one of the literals
 
     nearest = torch.cat((overlaps, -overlaps)).argsort(descending=True, stable=True)[:candidates]
     index, signs = nearest % count, 1 - 2 * (nearest // count)

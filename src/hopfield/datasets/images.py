@@ -257,7 +257,7 @@ def _array(path: Path) -> _Source:
     whole = array.dtype.kind in "iub"
     if whole and low >= 0 and high <= 255:
         scale = 127.5 if high > 1 else 0.5
-        grey: Callable[[int], np.ndarray] = lambda row: array[row] / scale - 1  # noqa: E731
+        grey: Callable[[int], np.ndarray] = lambda row: array[row] / scale - 1  # noqa: E731  # the annotation cannot stand on a def
     elif low >= -1 and high <= 1:
         grey = array.__getitem__
     else:

@@ -98,10 +98,10 @@ class HopfieldEncoderLayer(nn.Module):
         """(*batch, L, d) -> (*batch, L, d); masks as in `Hopfield`, True takes part."""
 
         def associate(rows: Tensor) -> Tensor:
-            return self.hopfield(rows, stored_mask=stored_mask, association_mask=association_mask)  # type: ignore[no-any-return]
+            return self.hopfield(rows, stored_mask=stored_mask, association_mask=association_mask)  # type: ignore[no-any-return]  # calls of modules are untyped
 
         state = self.residual_association(state, associate)
-        return self.residual_feed_forward(state, self.feed_forward)  # type: ignore[no-any-return]
+        return self.residual_feed_forward(state, self.feed_forward)  # type: ignore[no-any-return]  # calls of modules are untyped
 
 
 class HopfieldDecoderLayer(nn.Module):
@@ -165,16 +165,16 @@ class HopfieldDecoderLayer(nn.Module):
         """
 
         def associate(rows: Tensor) -> Tensor:
-            return self.hopfield(rows, stored_mask=stored_mask, association_mask=association_mask)  # type: ignore[no-any-return]
+            return self.hopfield(rows, stored_mask=stored_mask, association_mask=association_mask)  # type: ignore[no-any-return]  # calls of modules are untyped
 
         def read(rows: Tensor) -> Tensor:
-            return self.hopfield_memory(  # type: ignore[no-any-return]
+            return self.hopfield_memory(  # type: ignore[no-any-return]  # calls of modules are untyped
                 rows, memory, stored_mask=memory_mask, association_mask=memory_association_mask
             )
 
         state = self.residual_association(state, associate)
         state = self.residual_memory(state, read)
-        return self.residual_feed_forward(state, self.feed_forward)  # type: ignore[no-any-return]
+        return self.residual_feed_forward(state, self.feed_forward)  # type: ignore[no-any-return]  # calls of modules are untyped
 
 
 def causal_mask(states: int, device: torch.device | str | None = None) -> Tensor:

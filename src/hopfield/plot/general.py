@@ -60,7 +60,7 @@ def images(
     figure = style.new_figure(height, margin + side * count)
     engine = figure.get_layout_engine()
     if engine is not None:
-        engine.set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)  # type: ignore[call-arg]
+        engine.set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)  # type: ignore[call-arg]  # options of this engine alone
     axes = figure.subplots(len(grids), count, squeeze=False)
     for line, (name, grid) in zip(axes, grids.items(), strict=True):
         frames = (marked or {}).get(name, ())

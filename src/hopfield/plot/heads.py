@@ -64,7 +64,7 @@ def heads(report: HeadReport, *, title: str = "") -> Figure:
     figure = style.new_figure(1.0 + tall * len(rows), width)
     engine = figure.get_layout_engine()
     if engine is not None:
-        engine.set(h_pad=0.02, w_pad=0.03, hspace=0.0)  # type: ignore[call-arg]
+        engine.set(h_pad=0.02, w_pad=0.03, hspace=0.0)  # type: ignore[call-arg]  # options of this engine alone
     axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     names = classes.short_names([layer.name for layer in report.layers])
     half = min(0.43, _VIOLIN / 2 * most / (width - _MARGIN))

@@ -72,7 +72,7 @@ def head_history(
     figure = style.new_figure(1.0 + sum(upper) + tall * layers, 1.25 * style.WIDTH)
     engine = figure.get_layout_engine()
     if engine is not None:
-        engine.set(h_pad=0.025, hspace=0.0)  # type: ignore[call-arg]
+        engine.set(h_pad=0.025, hspace=0.0)  # type: ignore[call-arg]  # options of this engine alone
     axes = figure.subplots(len(upper) + layers, 1, squeeze=False, sharex=True, height_ratios=upper + [tall] * layers)[
         :, 0
     ]

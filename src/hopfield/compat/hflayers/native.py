@@ -29,7 +29,7 @@ class Activation(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """The function of every entry."""
-        return getattr(torch, self.name)(rows)  # type: ignore[no-any-return]
+        return getattr(torch, self.name)(rows)  # type: ignore[no-any-return]  # found by name
 
     def extra_repr(self) -> str:
         """The name."""
@@ -99,7 +99,7 @@ def _fill(result: native.Hopfield, layer: Hopfield) -> None:
     output: list[nn.Module] = [] if core.out_proj is None else [deepcopy(core.out_proj)]
     if layer._activation_name is not None:
         output.append(Activation(layer._activation_name))
-    result.project_output = nn.Sequential(*output) if len(output) > 1 else next(iter(output), None)  # type: ignore[assignment]
+    result.project_output = nn.Sequential(*output) if len(output) > 1 else next(iter(output), None)  # type: ignore[assignment]  # None for no projection
 
 
 def _sizes(layer: Hopfield, size: int | None) -> tuple[int, int, int]:

@@ -30,7 +30,7 @@ def activation(name: str | None) -> Callable[[Tensor], Tensor] | None:
         return None
     function = getattr(torch, name, None) if isinstance(name, str) else None
     try:
-        fits = not isinstance(function, type) and function(torch.zeros(2)).shape == (2,)  # type: ignore[misc]
+        fits = not isinstance(function, type) and function(torch.zeros(2)).shape == (2,)  # type: ignore[misc]  # what is not callable is caught below
     except (AttributeError, RuntimeError, TypeError):
         fits = False
     if not fits:

@@ -37,12 +37,12 @@ class _Layer(nn.Module):
         """Initialise anew."""
         for module in self.children():
             if not isinstance(module, nn.Dropout):
-                module.reset_parameters()  # type: ignore[operator]
+                module.reset_parameters()  # type: ignore[operator]  # a Tensor or Module to the type checker
 
     def _feed_forward(self, rows: Tensor) -> Tensor:
         assert self.activation_residual is not None
         rows = self.activation_residual(self.linear_residual(rows))
-        return self.linear_output(self.dropout_residual(rows))  # type: ignore[no-any-return]
+        return self.linear_output(self.dropout_residual(rows))  # type: ignore[no-any-return]  # calls of modules are untyped
 
     @property
     def output_size(self) -> int:
@@ -88,7 +88,7 @@ class HopfieldEncoderLayer(_Layer):
         """Encode; masks say True for what is left out. `is_causal` is a hint of torch's that has no effect here."""
         found = self.hopfield_association(src, src_key_padding_mask, src_mask)
         src = self.norm_residual(src + self.dropout_hopfield_association(found))
-        return self.norm_output(src + self.dropout_output(self._feed_forward(src)))  # type: ignore[no-any-return]
+        return self.norm_output(src + self.dropout_output(self._feed_forward(src)))  # type: ignore[no-any-return]  # calls of modules are untyped
 
     def get_association_matrix(self, input: Three) -> Tensor:
         """The associations of the layer's `Hopfield`, without gradients, (B, h, L, L)."""
@@ -162,7 +162,7 @@ class HopfieldDecoderLayer(_Layer):
         tgt = self.norm_residual_self(tgt + self.dropout_hopfield_association_self(found))
         found = self.hopfield_association_cross((memory, tgt, memory), memory_key_padding_mask, memory_mask)
         tgt = self.norm_residual_cross(tgt + self.dropout_hopfield_association_cross(found))
-        return self.norm_output(tgt + self.dropout_output(self._feed_forward(tgt)))  # type: ignore[no-any-return]
+        return self.norm_output(tgt + self.dropout_output(self._feed_forward(tgt)))  # type: ignore[no-any-return]  # calls of modules are untyped
 
     def get_association_matrix_self(self, input: Three) -> Tensor:
         """The associations among states, without gradients, (B, h, L, L)."""

@@ -51,7 +51,7 @@ def similarities(states: Tensor, patterns: Tensor, bias: Tensor | None = None) -
     columns = patterns.shape[1]
     if batch == 1 and _fits(states, patterns, rows * columns * width):
         flat = torch.ops.mkldnn._linear_pointwise(states[0], patterns[0], bias, "none", [], "")
-        return flat.unsqueeze(0)  # type: ignore[no-any-return]
+        return flat.unsqueeze(0)  # type: ignore[no-any-return]  # torch.ops is untyped
     if bias is None:
         return torch.bmm(states, patterns.mT)
     return torch.baddbmm(bias, states, patterns.mT)
@@ -64,7 +64,7 @@ def mix(weights: Tensor, values: Tensor) -> Tensor:
     size = rows * columns * values.shape[2] * (4 if rows == 1 else 1)
     if batch == 1 and _fits(weights, values, size):
         flat = torch.ops.mkldnn._linear_pointwise(weights[0], values[0].mT, None, "none", [], "")
-        return flat.unsqueeze(0)  # type: ignore[no-any-return]
+        return flat.unsqueeze(0)  # type: ignore[no-any-return]  # torch.ops is untyped
     return torch.bmm(weights, values)
 
 
@@ -74,7 +74,7 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     recorded = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or traced()
     if not recorded and _fits(rows, weight, size):
         flat = torch.ops.mkldnn._linear_pointwise(rows.flatten(0, -2), weight, bias, "none", [], "")
-        return flat.view(*rows.shape[:-1], -1)  # type: ignore[no-any-return]
+        return flat.view(*rows.shape[:-1], -1)  # type: ignore[no-any-return]  # torch.ops is untyped
     return F.linear(rows, weight, bias)
 
 

@@ -157,7 +157,7 @@ class HopfieldRegressor(RegressorMixin, TableLookup):
 
     _file = Kind("hopfield.HopfieldRegressor", 1, "regressor", "HopfieldRegressor.save")
 
-    def _answers(self, y: Any, count: int, *, added: bool = False) -> tuple[Targets, np.ndarray]:  # noqa: ARG002
+    def _answers(self, y: Any, count: int, *, added: bool = False) -> tuple[Targets, np.ndarray]:  # noqa: ARG002  # the classifier's needs it
         numbers = check_numbers(y, count)
         return Numbers.of(numbers), numbers
 
