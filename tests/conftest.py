@@ -20,6 +20,11 @@ settings.load_profile("hopfield")
 torch.set_num_threads(1)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: bytes may hold the time (gzip), and processes must agree on the names of tests."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     """Start every test from the same random state, whichever tests ran before it."""
