@@ -150,6 +150,7 @@ def test_bad_texts_are_refused(run, home, tmp_path):
     refused(run("heads", model, "--text", tmp_path / "none", *out), "cannot read", "No such file")
     refused(run("heads", model, "--text", tmp_path, *out), "cannot read", "directory")
     refused(run("heads", model, "--text", tmp_path / "few", *out), "it has 3 tokens", "--length 64 takes 62")
+    assert not (tmp_path / "out").exists()
     assert read_text(write_text(tmp_path / "text", 10)).startswith("w")
 
 

@@ -115,6 +115,12 @@ def test_violins_are_as_wide_in_layers_of_other_numbers_of_heads():
     assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
 
 
+def test_one_head_is_no_report():
+    head = report(layer("a.0", spread([100]))).heads[0]
+    with pytest.raises(HopfieldError, match=r"expected the report of a HeadLens, lens\.report\(\), got Head"):
+        plot.heads(head)
+
+
 def test_no_layers():
     with pytest.raises(HopfieldError, match="the report has no layers"):
         plot.heads(report())

@@ -32,6 +32,7 @@ def test_essentials_count_the_classes(page):
     assert "head 0 of layer 0, with 300 (58.6 %)" in second
     assert third.endswith("are most frequent in layer 0 and layer 1: 1 each.")
     assert "0 % of its queries would end at a single pattern" in fourth
+    assert fourth.endswith("Followed were 4 rows of each head.")
 
 
 def test_layers_and_heads_are_in_tables(page):

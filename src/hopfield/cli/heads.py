@@ -87,9 +87,9 @@ def heads(
             f"queries count for the class if they attend to --least {least} keys, and sequences have {length} tokens; "
             "give a larger --length or a smaller --least"
         )
-    folder = make_folder(out)
     with progress_bar() as progress, models.quiet(), lens:
         tokens = sequences_of(texts, loaded.tokenizer, length=length, number=sequences, progress=progress)
+        folder = make_folder(out)
         if len(tokens) < sequences:
             notes.append(f"the text makes {len(tokens)} sequences of {length} tokens, not {sequences}")
         for start in range(0, len(tokens), batch):

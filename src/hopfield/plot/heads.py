@@ -52,8 +52,12 @@ def heads(report: HeadReport, *, title: str = "") -> Figure:
         title: of the picture.
 
     Raises:
-        HopfieldError: no layers; matplotlib is not installed.
+        HopfieldError: no report, one without layers; matplotlib is not installed.
     """
+    from hopfield.lens import HeadReport
+
+    if not isinstance(report, HeadReport):
+        raise HopfieldError(f"expected the report of a HeadLens, lens.report(), got {type(report).__name__}")
     if not report.layers:
         raise HopfieldError("the report has no layers to show")
     keys = _common(report)

@@ -90,9 +90,16 @@ def _essentials(found: HeadReport, heads: list[Head], names: dict[str, str]) -> 
         lines.append(
             f"If every head repeated its update until nothing moves, {pattern} of its queries would end at a single "
             f"pattern, {metastable} in a metastable state and {average} at the global average; {moving} would still "
-            "move after 64 updates."
+            f"move after 64 updates. Followed were {_followed(found)} of each head."
         )
     return lines
+
+
+def _followed(found: HeadReport) -> str:
+    """How many rows of a head were followed."""
+    counts = [len(layer.landings) for layer in found.layers if len(layer.landings)]
+    least, most = min(counts), max(counts)
+    return _count(most, "row") if least == most else f"{least:,} to {most:,} rows"
 
 
 def _classes(heads: list[Head]) -> str:
