@@ -118,31 +118,26 @@ class Call:
             end = int(seen[-1]) + 1 if len(seen) else keys
         return slice(max(end - queries, 0), max(end, queries))
 
-    def mask_of(self, rows: Tensor) -> Tensor | None:
-        """The mask of some query rows, broadcasts to (B, h, rows, N)."""
-        mask = self.mask
+    def mask_and_bias(self, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Those of some query rows, which broadcast to (B, h, rows, N); a bias of -inf is a mask as well."""
+        mask, bias = self.mask, self.bias
         if mask is not None and mask.shape[-2] > 1:
             mask = mask[..., rows, :]
         if self.causal:
             earlier = torch.arange(self.key.shape[-2], device=rows.device) <= rows.unsqueeze(-1)
             mask = earlier if mask is None else mask & earlier
-        bias = self.bias_of(rows)
         if bias is not None:
+            bias = bias[..., rows, :] if bias.shape[-2] > 1 else bias
             alive = ~bias.isneginf()
             if not bool(alive.all()):
                 mask = alive if mask is None else mask & alive
-        return mask
-
-    def bias_of(self, rows: Tensor) -> Tensor | None:
-        """The bias of some query rows, broadcasts to (B, h, rows, N)."""
-        bias = self.bias
-        return bias[..., rows, :] if bias is not None and bias.shape[-2] > 1 else bias
+        return mask, bias
 
     def task(self, rows: Tensor | None = None) -> Task:
         """The association of some query rows, default all, with the keys."""
         chosen = torch.arange(self.query.shape[-2], device=self.query.device) if rows is None else rows
         query = self.query if rows is None else self.query[..., rows, :]
-        mask, bias = self.mask_of(chosen), self.bias_of(chosen)
+        mask, bias = self.mask_and_bias(chosen)
         bias = None if bias is None else bias.to(torch.promote_types(bias.dtype, torch.float32)) / self.scale
         return Task.of(query, self.key, self.value, self.scale, bias, mask, self.separation)
 

@@ -14,7 +14,7 @@ from hopfield.core.separation import Softmax
 from hopfield.errors import HopfieldError
 from hopfield.lens.call import Call
 from hopfield.lens.report import BOUNDS, CLASSES, HeadReport, LayerReading
-from hopfield.lens.rows import QUANTITIES, Tile, begin, digest, measured, tiles
+from hopfield.lens.rows import QUANTITIES, Tile, attending, begin, digest, measured, tiles
 from hopfield.lens.sample import Sample
 from hopfield.lens.settle import LANDINGS, settle
 from hopfield.lens.sites import Attachment, Listener, check_module
@@ -228,8 +228,7 @@ class _Site:
         enough = _WORTHWHILE if chosen.device.type == "cpu" else _WORTHWHILE_ACCELERATOR
         if scores < enough and isinstance(call.separation, Softmax):
             weights, facts = begin(call, chosen, pieces[0], lens._space)
-            rows = kept(pieces[0], facts[..., 0].ne(0).any(1))
-            self._wait(weights, self._queries(facts, call, 1), rows, enough)
+            self._wait(weights, self._queries(facts, call, 1), kept(pieces[0], attending(facts)), enough)
         else:
             for tile, found, attends in measured(call, chosen, pieces, lens.mass, lens._space):
                 self._count(self._queries(found, call, 2)[kept(tile, attends)])

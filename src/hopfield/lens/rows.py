@@ -101,7 +101,7 @@ def measured(
         if not tile.places.start:
             keys = widened(call, tile)
         weights, facts = begin(call, rows, tile, space, keys)
-        yield tile, digest(weights, facts, mass, space).transpose(1, 2), facts[..., 0].ne(0).any(1)
+        yield tile, digest(weights, facts, mass, space).transpose(1, 2), attending(facts)
 
 
 @torch.no_grad()
@@ -126,7 +126,7 @@ def begin(
     beta = torch.as_tensor(call.scale, dtype=key.dtype, device=key.device)
     call, rows = call.sequences(tile.sequences), rows[tile.places]
     query = call.query.index_select(-2, rows).to(key.dtype)  # (B, h, r, k)
-    mask, bias = call.mask_of(rows), call.bias_of(rows)
+    mask, bias = call.mask_and_bias(rows)
     shape, narrow = (*query.shape[:-1], key.shape[-2]), torch.promote_types(call.query.dtype, torch.float32)
     scores = space.get("room", shape, key.dtype, key.device)
     logs, weights = (space.get(name, shape, narrow, key.device) for name in ("logs", "weights"))
@@ -154,6 +154,11 @@ def begin(
     return weights, torch.cat([t.to(energy.dtype) for t in (attended, temperature, energy, entropy, heaviest)], -1)
 
 
+def attending(facts: Tensor) -> Tensor:
+    """Which rows attend to anything, (B, r), by the facts that `begin` told."""
+    return facts[..., 0].ne(0).any(1)
+
+
 @torch.no_grad()
 def digest(weights: Tensor, facts: Tensor, mass: float, space: Workspace) -> Tensor:
     """The quantities (..., 6) of rows of which `begin` told the weights (..., N), which are spent, and the facts."""
@@ -171,7 +176,7 @@ def _general(call: Call, rows: Tensor, mass: float, space: Workspace) -> Tensor:
     scores = task.scores()
     weights = task.weights().to(scores.dtype)
     total = weights.sum(-1, keepdim=True)
-    attended = attended_by(call.mask_of(rows), scores.shape, scores.device)
+    attended = attended_by(task.mask, scores.shape, scores.device)
     entropy = torch.special.entr(weights).sum(-1, keepdim=True)
     k = fewest(weights / total, mass, entropy, attended, space)
     energy = task_energy(task).unsqueeze(-1)

@@ -36,8 +36,7 @@ def settle(call: Call, rows: Tensor, sequence: int, mass: float) -> Tensor:
         tol = max(float(reach) * _TOL, 1e-30)
         found = retrieve_task(task, False, None, tol, _MAX_STEPS, 1e-6)
         moved = (found.state - task.query).to(task.compute_dtype).square().sum(-1).sqrt() / reach
-        mask = call.mask_of(rows)
         k = found.support(mass)
-        attended = attended_by(mask, (*k.shape, call.key.shape[-2]), k.device).squeeze(-1)
+        attended = attended_by(task.mask, (*k.shape, call.key.shape[-2]), k.device).squeeze(-1)
         result = torch.stack([t.to(moved.dtype) for t in (found.steps, moved, k, attended, found.converged)], -1)
     return result.masked_fill(attended.unsqueeze(-1) == 0, torch.nan)[0].transpose(0, 1)
