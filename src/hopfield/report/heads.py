@@ -87,19 +87,13 @@ def _essentials(found: HeadReport, heads: list[Head], names: dict[str, str]) -> 
         pattern, metastable, average, moving = (
             percent(sum(getattr(one, kind) for one in landed) / len(landed)) for kind in _ENDS
         )
+        counts = [len(layer.landings) for layer in found.layers if len(layer.landings)]
         lines.append(
             f"If every head repeated its update until nothing moves, {pattern} of its queries would end at a single "
             f"pattern, {metastable} in a metastable state and {average} at the global average; {moving} would still "
-            f"move after 64 updates. Followed were {_followed(found)} of each head."
+            f"move after 64 updates. Followed were {_rows_of(counts)} of each head."
         )
     return lines
-
-
-def _followed(found: HeadReport) -> str:
-    """How many rows of a head were followed."""
-    counts = [len(layer.landings) for layer in found.layers if len(layer.landings)]
-    least, most = min(counts), max(counts)
-    return _count(most, "row") if least == most else f"{least:,} to {most:,} rows"
 
 
 def _classes(heads: list[Head]) -> str:
@@ -113,11 +107,10 @@ def _classes(heads: list[Head]) -> str:
 
 def _rows(found: HeadReport) -> str:
     """What rows the numbers are of, and which of them count."""
-    counts = sorted({layer.rows for layer in found.layers})
-    each = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    text = [f"Measured were {each} rows (queries) of every head; rows of padding are left out everywhere."]
+    counts = [layer.rows for layer in found.layers]
+    text = [f"Measured were {_rows_of(counts)} (queries) of every head; rows of padding are left out everywhere."]
     kept = max(len(layer.sample) for layer in found.layers)
-    if kept < counts[-1]:
+    if kept < max(counts):
         text.append(f"Classes count all of them, medians and the figure a random sample of {kept:,}.")
     keys = [number for layer in found.layers for number in layer.of("attended").flatten().tolist() if number > 0]
     if keys and min(keys) == max(keys):
@@ -229,5 +222,11 @@ def _end(head: Head) -> str:
     return f"{kind} {getattr(landing, kind):.0%}, {landing.updates:.0f}".replace("%", " %")
 
 
+def _rows_of(counts: Sequence[int]) -> str:
+    """How many rows there are, or from how many to how many."""
+    least, most = min(counts), max(counts)
+    return _count(most, "row") if least == most else f"{least:,} to {most:,} rows"
+
+
 def _count(n: int, what: str) -> str:
-    return f"{n} {what}" + ("" if n == 1 else "s")
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
