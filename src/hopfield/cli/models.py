@@ -66,7 +66,7 @@ class Model:
             raise
         except torch.OutOfMemoryError as error:
             raise HopfieldError(f"{self.name} needs more memory than there is; give a smaller --batch") from error
-        except (IndexError, RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
             raise HopfieldError(
                 f"{self.name} ({type(self.network).__name__}) cannot read a text of {tokens.shape[1]} tokens: "
                 f"{one_line(error)}; give a model of text with its own tokenizer, or a smaller --length"
