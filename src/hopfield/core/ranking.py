@@ -28,13 +28,14 @@ def top(task: Task, k: int) -> tuple[Tensor, Tensor]:
     else:
         # weights grow with scores, so the largest scores name the patterns
         problem = task.problem(with_values=False)
-        pieces = [_top_streaming(problem.rows(rows), task.separation, k) for rows in tiles(problem)]
+        pieces = [top_streaming(problem.rows(rows), task.separation, k) for rows in tiles(problem)]
     found = [torch.cat(tensors, 1) for tensors in zip(*pieces, strict=True)]
     lead = (*task.batch, task.query.shape[-2])
     return found[0].reshape(*lead, k).to(task.dtype), found[1].reshape(*lead, k)
 
 
-def _top_streaming(problem: Problem, separation: Streamable, k: int) -> tuple[Tensor, Tensor]:
+def top_streaming(problem: Problem, separation: Streamable, k: int) -> tuple[Tensor, Tensor]:
+    """`top` by passes over the patterns, for states that fit one tile: (B, L, k) each."""
     scaled, scale = in_units(problem, separation)
     best, indices = largest(lambda: (scores(scaled, block, scale) for block in blocks(problem)), k)
     return weights_of(best, separation, normalizers(problem, separation)), indices
@@ -52,9 +53,9 @@ def support(task: Task, mass: float) -> Tensor:
         total = (weights[..., :1] > 0).to(weights.dtype)
     else:
         total = torch.cat([_sum(part) for part in _dense_rows(task)], 1).reshape(*lead, 1)
-    result = _count(weights, mass * total)
+    result = count_of(weights, mass * total)
     if bool((result > few).any()):
-        parts = [_count(part.sort(-1, descending=True).values, mass * _sum(part)) for part in _dense_rows(task)]
+        parts = [count_of(part.sort(-1, descending=True).values, mass * _sum(part)) for part in _dense_rows(task)]
         result = torch.cat(parts, 1).reshape(lead)
     return result
 
@@ -63,7 +64,7 @@ def _sum(weights: Tensor) -> Tensor:
     return weights.sum(-1, keepdim=True)
 
 
-def _count(descending: Tensor, needed: Tensor) -> Tensor:
+def count_of(descending: Tensor, needed: Tensor) -> Tensor:
     """How many of the first weights reach `needed` (*batch, L, 1); one more than there are if all do not."""
     slack = _ROUNDING * torch.finfo(descending.dtype).eps
     reached = descending.cumsum(-1) >= needed * (1 - slack)

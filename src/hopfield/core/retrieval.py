@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +18,55 @@ from hopfield.core.ranking import support, top
 from hopfield.core.separation import Separation, resolve
 from hopfield.core.task import Task, check_beta
 from hopfield.errors import HopfieldError
+
+
+class Association(Protocol):
+    """One association of states with a memory, of which numbers can be asked: one row per state, in order."""
+
+    @property
+    def count(self) -> int:
+        """The number of patterns N."""
+
+    def weights(self) -> Tensor:
+        """All weights, (..., N)."""
+
+    def potential(self) -> Tensor:
+        """Ω*(s)."""
+
+    def energy(self) -> Tensor:
+        """The energy of the states that went into it."""
+
+    def top(self, k: int) -> tuple[Tensor, Tensor]:
+        """The k largest weights and their patterns, (..., k) each."""
+
+    def support(self, mass: float) -> Tensor:
+        """The smallest number of patterns that carry the share `mass` of the weight."""
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """The association of a task."""
+
+    task: Task
+
+    @property
+    def count(self) -> int:
+        return self.task.patterns.shape[-2]
+
+    def weights(self) -> Tensor:
+        return self.task.weights()
+
+    def potential(self) -> Tensor:
+        return self.task.potential()
+
+    def energy(self) -> Tensor:
+        return task_energy(self.task)
+
+    def top(self, k: int) -> tuple[Tensor, Tensor]:
+        return top(self.task, k)
+
+    def support(self, mass: float) -> Tensor:
+        return support(self.task, mass)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,10 +84,15 @@ class Retrieval:
     """Whether the last update moved the state by less than the tolerance, bool (*batch,)."""
     trajectory: Tensor | None
     """All states from the query on, (updates + 1, *batch, d), if asked for; finished queries stay where they are."""
-    _last: Task = field(repr=False)
+    _last: Association = field(repr=False)
     """The last association; its query went into it."""
-    _found: Task = field(repr=False)
+    _found: Association = field(repr=False)
     """The same at the final state."""
+    error_bound: Tensor | None = None
+    """For a retrieval with a tolerance, and of a memory on disk: how far `state` can be from what the exact update makes
+    of the state before it, proved for every query, (*batch,); with values, the larger of this and the same of them."""
+    visited: Tensor | None = None
+    """In the same case, the share of the patterns that the last update looked at, (*batch,)."""
 
     def __repr__(self) -> str:
         """The numbers that matter, in a line."""
@@ -54,7 +109,8 @@ class Retrieval:
     @property
     def last(self) -> Task:
         """The last association as it was computed; its query is the state that went into it."""
-        return self._last
+        assert isinstance(self._last, _Whole), "for retrievals from tensors"
+        return self._last.task
 
     @cached_property
     def weights(self) -> Tensor:
@@ -70,11 +126,11 @@ class Retrieval:
     @cached_property
     def energy(self) -> Tensor:
         """Energy of the final states, (*batch,)."""
-        return task_energy(self._found).reshape(self.steps.shape)
+        return self._found.energy().reshape(self.steps.shape)
 
     def reshape(self, lead: torch.Size) -> Retrieval:
         """The same with the queries arranged in other dimensions."""
-        path = self.trajectory
+        path, bound, visited = self.trajectory, self.error_bound, self.visited
         return replace(
             self,
             state=self.state.reshape(*lead, self.state.shape[-1]),
@@ -82,6 +138,8 @@ class Retrieval:
             steps=self.steps.reshape(lead),
             converged=self.converged.reshape(lead),
             trajectory=None if path is None else path.reshape(path.shape[0], *lead, path.shape[-1]),
+            error_bound=None if bound is None else bound.reshape(lead),
+            visited=None if visited is None else visited.reshape(lead),
         )
 
     def top(self, k: int) -> tuple[Tensor, Tensor]:
@@ -93,13 +151,13 @@ class Retrieval:
         Raises:
             HopfieldError: k below 1 or above the number of patterns.
         """
-        count = self._last.patterns.shape[-2]
+        count = self._last.count
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= count:
             raise HopfieldError(
                 f"top(k): k must be an integer between 1 and the number of patterns, {count}; got {k!r}"
             )
         with torch.no_grad():
-            weights, indices = top(self._last, k)
+            weights, indices = self._last.top(k)
         return weights.reshape(*self.steps.shape, k), indices.reshape(*self.steps.shape, k)
 
     def support(self, mass: float = 0.9) -> Tensor:
@@ -113,7 +171,7 @@ class Retrieval:
         if not 0 < mass <= 1:
             raise HopfieldError(f"support(mass): mass must lie in (0, 1], got {mass}")
         with torch.no_grad():
-            return support(self._last, mass).reshape(self.steps.shape)
+            return self._last.support(mass).reshape(self.steps.shape)
 
 
 def retrieve(
@@ -202,7 +260,7 @@ def retrieve_task(
     state = origin
     if any(count is not None for count in (steps if isinstance(steps, Sequence) else [steps])):
         state = torch.where(stays.unsqueeze(-1), origin, _next(walk, origin))
-        converged = torch.where(stays, converged, _stands(origin, state, tol))
+        converged = torch.where(stays, converged, stands(origin, state, tol))
         if path is not None:
             path.append(state.detach())
     result = replace(task, query=origin).run(want_potential=False)[0] if with_values else state
@@ -212,8 +270,8 @@ def retrieve_task(
         steps=counts,
         converged=converged,
         trajectory=None if path is None else torch.stack(path),
-        _last=replace(walk, query=origin),
-        _found=replace(walk, query=state),
+        _last=_Whole(replace(walk, query=origin)),
+        _found=_Whole(replace(walk, query=state)),
     )
 
 
@@ -259,7 +317,13 @@ def _settle(
                 "steps=None looks at the states to know when to stop: it cannot be compiled, exported or transformed; "
                 "use a number of steps"
             )
-        origin, counts, converged = _until_converged(walk, tol, max_steps, path)
+        passed: list[Tensor] | None = None if path is None else []
+        found, counts, converged = until_converged(_Workload(walk), tol, max_steps, passed)
+        shape = walk.query.shape
+        origin = found.reshape(shape).to(walk.dtype)
+        counts, converged = counts.reshape(shape[:-1]), converged.reshape(shape[:-1])
+        if path is not None and passed is not None:
+            path += [state.reshape(shape).to(walk.dtype) for state in passed]
         return (
             _with_implicit_gradient(walk, origin, converged, adjoint_tol),
             counts,
@@ -305,7 +369,7 @@ def _parameters(task: Task) -> tuple[Tensor | None, ...]:
     return task.patterns, task.bias, task.beta if isinstance(task.beta, Tensor) else None
 
 
-def _stands(before: Tensor, after: Tensor, tol: float) -> Tensor:
+def stands(before: Tensor, after: Tensor, tol: float) -> Tensor:
     """Whether the update moved the state by less than the tolerance or by no more than rounding, (*batch, L)."""
     before, after = before.detach(), after.detach()
     rounding = 8 * torch.finfo(after.dtype).eps
@@ -340,30 +404,50 @@ def _with_implicit_gradient(task: Task, state: Tensor, converged: Tensor, tol: f
     return fixed_point(lambda state, *p: _next(task, state, *p), tol, state, task.query, *parameters)
 
 
+class Workload(Protocol):
+    """States that are updated until each of them stands still, of which some still move."""
+
+    start: Tensor
+    """All states before the first update, (..., d)."""
+
+    def size(self) -> int:
+        """How much still moves; 0 ends the loop."""
+
+    def step(self, states: Tensor) -> Tensor:
+        """One update of those that move."""
+
+    def take(self, tensor: Tensor) -> Tensor:
+        """The entries of those that move."""
+
+    def put(self, tensor: Tensor, part: Tensor) -> None:
+        """Write the entries of those that move."""
+
+    def drop(self, done: Tensor) -> None:
+        """Let what is done leave."""
+
+
 @torch.no_grad()
-def _until_converged(
-    task: Task, tol: float, max_steps: int, path: list[Tensor] | None
+def until_converged(
+    work: Workload, tol: float, max_steps: int, path: list[Tensor] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """States (*batch, L, d), updates made and convergence (*batch, L)."""
-    work = _Workload(task)
-    state = work.task.query.clone()
+    """States, updates made and convergence; the states after each update go into `path`."""
+    state = work.start.clone()
     steps = torch.zeros(state.shape[:-1], dtype=torch.int64, device=state.device)
     done = torch.zeros_like(steps, dtype=torch.bool)
     for _ in range(max_steps):
         if not work.size():
             break
         before = work.take(state)
-        after = _next(work.task, before)
+        after = work.step(before)
         running = ~work.take(done)
         after = torch.where(running.unsqueeze(-1), after, before)
         work.put(state, after)
         work.put(steps, work.take(steps) + running)
-        work.put(done, ~running | _stands(before, after, tol))
+        work.put(done, ~running | stands(before, after, tol))
         if path is not None:
-            path.append(state.clone().reshape(task.query.shape).to(task.dtype))
+            path.append(state.clone())
         work.drop(done)
-    shape = task.query.shape[:-1]
-    return state.reshape(task.query.shape).to(task.dtype), steps.reshape(shape), done.reshape(shape)
+    return state, steps, done
 
 
 class _Workload:
@@ -398,6 +482,10 @@ class _Workload:
         self._whole = self.task
         self._dim = 1 if self.shared else 0
         self._left = torch.arange(query.shape[self._dim], device=query.device)
+        self.start = query
+
+    def step(self, states: Tensor) -> Tensor:
+        return _next(self.task, states)
 
     def size(self) -> int:
         return self._left.numel()

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from os import PathLike
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hopfield.core.energy import energy
 from hopfield.core.retrieval import Retrieval, retrieve
-from hopfield.core.separation import Separation, resolve
+from hopfield.core.separation import Separation, Softmax, Streamable, resolve
 from hopfield.core.task import broadcast, check_beta
 from hopfield.errors import HopfieldError
 from hopfield.memory import storage
+from hopfield.memory.certified import Certified, Stored
+from hopfield.memory.index.groups import GROUP, Index
+from hopfield.memory.loop import retrieve as certified_retrieve
+from hopfield.memory.rows import TensorRows
+from hopfield.progress import Progress
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -50,6 +57,8 @@ class AssociativeMemory:
         self.bias = None if bias is None else _check_bias(bias, self.patterns)
         self.beta = _check_scalar(beta)
         self.separation = resolve(separation)
+        self._measured: tuple[Any, Stored] | None = None
+        self._index: tuple[Any, Index] | None = None
 
     def __len__(self) -> int:
         """The number of stored patterns N."""
@@ -72,8 +81,14 @@ class AssociativeMemory:
         tol: float = 1e-6,
         max_steps: int = 1000,
         trajectory: bool = False,
+        tolerance: float | None = None,
     ) -> Retrieval:
         """Retrieve from queries, each until it stops moving, or for a fixed number of updates.
+
+        With a `tolerance` every update is certified: `Retrieval.error_bound` is a proved bound on how far each result
+        is from that of the exact update in real arithmetic, and no larger than the tolerance. An index
+        (`build_index`) then lets each query look at few patterns where β is large enough for few to matter;
+        `Retrieval.visited` says how many it looked at. Results are of float32 at least.
 
         Args:
             query: (*batch, d), finite.
@@ -82,15 +97,21 @@ class AssociativeMemory:
             tol: see `hopfield.retrieve`.
             max_steps: updates after which a query gives up.
             trajectory: keep the states on the way.
+            tolerance: the largest error of a state (and of values) that will do, in their own units, above 0; 1e-4 of the
+                patterns' norm, say. None: as exact as the data type.
 
         Returns:
             A `Retrieval` with entries of shape (*batch, ...).
 
         Raises:
             HopfieldError: a query of another size than the patterns or with entries that are not finite, a mask of
-                another shape or dtype; otherwise as `hopfield.retrieve`.
+                another shape or dtype; a tolerance that is not above 0, or that the data type cannot keep; otherwise
+                as `hopfield.retrieve`.
         """
-        states = self._states(query)
+        states = self._states(query, None if tolerance is None else _wide(self.patterns))
+        if tolerance is not None:
+            first = self._certified(states, mask, tolerance)
+            return certified_retrieve(first, steps, tol, max_steps, trajectory=trajectory).reshape(states.shape[:-1])
         found = retrieve(
             states.reshape(-1, states.shape[-1]),
             self.patterns,
@@ -145,7 +166,11 @@ class AssociativeMemory:
         if self.bias is not None and bias is not None:
             bias = bias.unsqueeze(0) if single and isinstance(bias, Tensor) and bias.dim() == 0 else bias
             bias = _check_bias(bias, patterns)
+        index = None if self._index is None else self._stored().index
+        if index is not None:
+            index = index.joined(Index.of(TensorRows(patterns.detach())).to(patterns.device))
         self.patterns = torch.cat([self.patterns, patterns])
+        self._index = None if index is None else (_version(self.patterns), index)
         if self.values is not None and values is not None:
             self.values = torch.cat([self.values, values.to(self.values)])
         if self.bias is not None and bias is not None:
@@ -177,19 +202,46 @@ class AssociativeMemory:
             raise HopfieldError(f"index {wrong} is outside the memory of {count} patterns")
         keep = torch.ones(count, dtype=torch.bool, device=self.patterns.device)
         keep[index.to(keep.device)] = False
+        index = None if self._index is None else self._stored().index
         self.patterns = self.patterns[keep]
+        self._index = None if index is None else (_version(self.patterns), index.kept(keep))
         self.values = None if self.values is None else self.values[keep]
         self.bias = None if self.bias is None else self.bias[keep]
 
+    @property
+    def index(self) -> Index | None:
+        """The groups of near patterns that `build_index` made, or None."""
+        return None if self._index is None else self._index[1]
+
+    def build_index(self, *, size: int = GROUP, seed: int = 0, progress: Progress | None = None) -> None:
+        """Group the patterns by k-means, for retrievals with a tolerance that look at few of them.
+
+        The patterns stay where they are; the groups take 8 bytes a pattern, and less than a hundredth of the patterns.
+        What is added later gets groups of its own: build the index again when that has become much.
+
+        Args:
+            size: patterns in a group, on average.
+            seed: of k-means.
+            progress: called with what is being done, how much is done, and of how much.
+
+        Raises:
+            HopfieldError: neither faiss (`hopfield[index]`) nor scikit-learn (`hopfield[learn]`) is installed.
+        """
+        made = Index.of(TensorRows(self.patterns.detach()), size=size, seed=seed, progress=progress)
+        self._index = (_version(self.patterns), made)
+
     def to(self, target: torch.device | torch.dtype | str) -> AssociativeMemory:
         """The same memory on another device or in another floating-point dtype; this one stays as it is."""
-        return AssociativeMemory(
+        made = AssociativeMemory(
             self.patterns.to(target),
             values=None if self.values is None else self.values.to(target),
             beta=self.beta,
             separation=self.separation,
             bias=None if self.bias is None else self.bias.to(target),
         )
+        if self._index is not None and made.patterns.dtype == self.patterns.dtype:  # rounding would move patterns
+            made._index = (_version(made.patterns), self._index[1].to(made.patterns.device))
+        return made
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the memory to one safetensors file, whole or not at all: a failure leaves an older file as it was.
@@ -226,7 +278,39 @@ class AssociativeMemory:
         width = mask.shape[-1]
         return mask.reshape(1, width) if mask.dim() == 1 else mask.expand(*lead, width).reshape(lead.numel(), width)
 
-    def _states(self, query: Tensor) -> Tensor:
+    def _certified(self, states: Tensor, mask: Tensor | None, tolerance: float) -> Certified:
+        if not (isinstance(tolerance, int | float) and tolerance > 0):
+            raise HopfieldError(f"tolerance must be a number above 0, got {tolerance!r}")
+        separation = self.separation
+        if not isinstance(separation, Streamable):
+            raise HopfieldError(
+                f"nothing is proved of the separation function {type(separation).__name__}: leave the tolerance out, or "
+                "take one of hopfield.separation"
+            )
+        soft = separation.exponential and not separation.sparse and separation.sums_to_one
+        return Certified(
+            stored=self._stored(),
+            states=states.reshape(-1, states.shape[-1]),
+            beta=self.beta,
+            mask=None if mask is None else self._mask(mask, states),
+            separation=Softmax() if soft else separation,
+            tolerance=float(tolerance),
+        )
+
+    def _stored(self) -> Stored:
+        """What certified associations need to know, measured anew where the tensors have changed."""
+        tensors = (self.patterns, self.values, self.bias)
+        state = tuple(map(_version, tensors))
+        if self._measured is None or self._measured[0] != state:
+            self._measured = (state, Stored.of_tensors(*tensors))
+        stored = self._measured[1]
+        if self._index is None:
+            return stored
+        if self._index[0] != state[0]:
+            raise HopfieldError("the patterns were changed since the index was built: call build_index() again")
+        return replace(stored, index=self._index[1])
+
+    def _states(self, query: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         if not isinstance(query, Tensor):
             raise HopfieldError(f"query must be a tensor (*batch, d), got {type(query).__name__}; use torch.as_tensor")
         size = self.patterns.shape[1]
@@ -234,7 +318,7 @@ class AssociativeMemory:
             raise HopfieldError(
                 f"query must be (*batch, {size}) to match the stored patterns, got shape {tuple(query.shape)}"
             )
-        query = query.to(self.patterns)
+        query = query.to(self.patterns.device, self.patterns.dtype if dtype is None else dtype)
         if not bool(torch.isfinite(query).all()):
             raise HopfieldError(
                 "query has entries that are not finite (NaN or infinity); replace them first, or, if they are only "
@@ -267,6 +351,11 @@ def _check_rows(name: str, tensor: Tensor, like: Tensor | None) -> Tensor:
     ):
         raise HopfieldError(f"{name} are too large: their squared norms overflow {_wide(tensor)}; scale them down")
     return tensor
+
+
+def _version(tensor: Tensor | None) -> tuple[int, int] | None:
+    """What differs where a tensor is another one, or was written to."""
+    return None if tensor is None else (id(tensor), tensor._version)
 
 
 def _wide(tensor: Tensor) -> torch.dtype:

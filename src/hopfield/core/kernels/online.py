@@ -58,8 +58,12 @@ class OnlineSoftmax:
             # what would be denormal is beneath rounding in any case, and several times slower
             scores.clamp_(min=self._lowest)
         weights = scores.exp2_()
-        self.total += weights.sum(-1, keepdim=True)
+        self.count(weights)
         return weights
+
+    def count(self, weights: Tensor) -> None:
+        """Add the weights of a block (B, L, n) to the total."""
+        self.total += weights.sum(-1, keepdim=True)
 
     def add(self, part: Tensor) -> None:
         """Add the block's weighted sum of values (B, L, v)."""

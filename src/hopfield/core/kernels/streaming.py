@@ -26,7 +26,10 @@ _STATES = 1024  # states per tile
 
 
 class Problem(NamedTuple):
-    """One association in canonical form; `beta` is already in `states` and `bias`."""
+    """One association in canonical form; `beta` is already in `states` and `bias`.
+
+    Patterns and values need not be tensors: what has their shape and gives blocks of their rows will do.
+    """
 
     states: Tensor
     """(B, L, d), multiplied by beta"""
@@ -139,7 +142,7 @@ def _reduce(gradient: Tensor, like: Tensor) -> Tensor:
     return gradient.sum_to_size(like.shape)
 
 
-class _Gradients:
+class Gradients:
     """Accumulates the gradients of one problem, block by block."""
 
     def __init__(self, problem: Problem, wanted: tuple[bool, bool, bool, bool]) -> None:
@@ -197,9 +200,9 @@ class _Streaming(torch.autograd.Function):
         refuse_second_derivatives()
         states, patterns, values, bias, mask, mixed, *normalizer = ctx.saved_tensors
         problem = Problem(states, patterns, values, bias, mask)
-        gradients = _Gradients(problem, ctx.needs_input_grad[2:])
+        gradients = Gradients(problem, ctx.needs_input_grad[2:])
         for rows in tiles(problem):
-            _backward_rows(
+            backward_rows(
                 problem.rows(rows),
                 rows,
                 ctx.separation,
@@ -219,14 +222,14 @@ class _Streaming(torch.autograd.Function):
         )
 
 
-def _backward_rows(
+def backward_rows(
     problem: Problem,
     rows: slice,
     separation: Streamable,
     normalizer: tuple[Tensor, ...],
     output: tuple[Tensor, Tensor] | None,
     of_potential: Tensor,
-    gradients: _Gradients,
+    gradients: Gradients,
 ) -> None:
     """Add the gradients that flow through some rows of states.
 
@@ -264,7 +267,7 @@ def _backward_exponential(
     normalizer: tuple[Tensor, ...],
     output: tuple[Tensor, Tensor] | None,
     of_potential: Tensor,
-    gradients: _Gradients,
+    gradients: Gradients,
 ) -> None:
     """The same where ∇²Ω* = diag(p) - p pᵀ: as pᵀg is known from the output, in one pass."""
     scaled, scale = in_units(problem, separation)

@@ -13,6 +13,7 @@ Everywhere: a score of -inf (a masked pattern) gets weight 0, and a row with not
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -86,6 +87,18 @@ class Streamable(Separation):
     def sums_to_one(self) -> bool:
         """Whether the weights of a row with any finite score sum to 1."""
         return True
+
+    @property
+    def sparse(self) -> bool:
+        """Whether patterns of low scores have no weight at all."""
+        return False
+
+    def floor(self, scores: Tensor) -> Tensor:
+        """The score below which a pattern has no weight in any row that holds these scores, (*batch, 1).
+
+        -inf where there is none: everywhere for what is not sparse.
+        """
+        return scores.new_full((*scores.shape[:-1], 1), -math.inf)
 
     @abstractmethod
     def normalizer(self, blocks: Blocks) -> Normalizer:

@@ -140,6 +140,17 @@ class TopK(Exponential):
         """0 for k = 1 (any lead suffices); unknown otherwise."""
         return 0.0 if self.k == 1 else None
 
+    @property
+    def sparse(self) -> bool:
+        """Only k patterns have weight, or those that tie with the k-th."""
+        return True
+
+    def floor(self, scores: Tensor) -> Tensor:
+        """The k-th largest score."""
+        if scores.shape[-1] < self.k:
+            return super().floor(scores)
+        return scores.topk(self.k, -1).values[..., -1:]
+
     def _kept(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The largest score (*batch, 1), and those that take part in Ω* less the largest (*batch, N)."""
         fixed = scores.detach()

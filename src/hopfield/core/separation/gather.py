@@ -34,16 +34,22 @@ def above(blocks: Blocks, floor: Tensor, limit: int = LIMIT) -> tuple[Tensor, Te
         found.append((row, column + offset, flat[row, column]))
         offset += flat.shape[1]
     row, column, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+    values, columns = packed(row, column, value, floor.shape[0])
+    return values.reshape(*lead, values.shape[1]), columns.reshape(*lead, values.shape[1])
+
+
+def packed(row: Tensor, column: Tensor, value: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """Entries (row, column, value) as values (rows, K), padded with -inf, and columns (rows, K)."""
     order = row.argsort(stable=True)
     row, column, value = row[order], column[order], value[order]
-    counts = torch.bincount(row, minlength=floor.shape[0])
-    place = torch.arange(total, device=row.device) - (counts.cumsum(0) - counts)[row]
+    counts = torch.bincount(row, minlength=rows)
+    place = torch.arange(row.shape[0], device=row.device) - (counts.cumsum(0) - counts)[row]
     width = max(1, int(counts.max())) if counts.numel() else 1
-    values = value.new_full((floor.shape[0], width), -math.inf)
-    columns = column.new_zeros((floor.shape[0], width))
+    values = value.new_full((rows, width), -math.inf)
+    columns = column.new_zeros((rows, width))
     values[row, place] = value
     columns[row, place] = column
-    return values.reshape(*lead, width), columns.reshape(*lead, width)
+    return values, columns
 
 
 def largest(blocks: Blocks, k: int) -> tuple[Tensor, Tensor]:

@@ -100,6 +100,18 @@ class _Threshold(Streamable):
         # below -1 nothing counts, so the clamp changes no weight and keeps masked scores finite
         return (self.scale * (scores - top)).clamp(min=-2.0)
 
+    @property
+    def sparse(self) -> bool:
+        """Below the threshold there is no weight."""
+        return True
+
+    def floor(self, scores: Tensor) -> Tensor:
+        """The threshold of these scores: more scores have a higher one."""
+        top = scores.amax(-1, keepdim=True)
+        bound = self._threshold(self._shifted(scores, _top(scores))).clamp(min=-1.0)
+        # a little lower, for rounding
+        return top + (bound - 64 * torch.finfo(top.dtype).eps) / self.scale
+
     def _threshold(self, z: Tensor) -> Tensor:
         """The root τ for z (*batch, N) with a largest entry of 0 -> (*batch, 1)."""
         if self.root not in self._SORTED:
@@ -154,10 +166,7 @@ class _Threshold(Streamable):
         top = some.amax(-1, keepdim=True)
         dead = top == -math.inf
         top = torch.where(dead, 0.0, top)
-        bound = self._threshold(self._shifted(some, top)).clamp(min=-1.0)
-        # a little lower, for rounding
-        floor = torch.where(dead, -math.inf, top + (bound - 64 * torch.finfo(top.dtype).eps) / self.scale)
-        collected = above(blocks, floor)
+        collected = above(blocks, self.floor(some))
         near: Blocks = blocks if collected is None else (lambda: (collected[0],))
 
         def shifted() -> Iterator[Tensor]:
@@ -281,6 +290,15 @@ class Entmax(_Tsallis):
     def exponential(self) -> bool:
         """True for α = 1, which is softmax."""
         return self.alpha == 1
+
+    @property
+    def sparse(self) -> bool:
+        """Not for α = 1."""
+        return self.alpha != 1
+
+    def floor(self, scores: Tensor) -> Tensor:
+        """As for every threshold map; none for α = 1."""
+        return Softmax().floor(scores) if self.alpha == 1 else super().floor(scores)
 
     def weights(self, scores: Tensor) -> Tensor:
         """[(α-1)s - τ]_+^(1/(α-1))."""

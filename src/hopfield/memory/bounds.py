@@ -1,0 +1,81 @@
+"""How far a computed association can be from the exact one: rounding, patterns that were rounded, patterns left out.
+
+The exact association is that of the patterns as they were stored, in real arithmetic. Lengths are in the units of the
+patterns (or values) whose mean is taken; scores are compared in natural logarithms.
+
+Rounding follows the standard model of floating-point arithmetic: an inner product of n terms is off by at most
+n u / (1 - n u) times that of the absolute values, in whatever order it is summed (Higham 2002, "Accuracy and stability of
+numerical algorithms", Sec. 3.1), u half a unit in the last place.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from hopfield.core.separation import Entmax, Normmax, Separation, Sparsemax, TopK
+
+
+def unit(dtype: torch.dtype) -> float:
+    """Unit roundoff u."""
+    return torch.finfo(dtype).eps / 2
+
+
+def accumulation(terms: int, dtype: torch.dtype) -> float:
+    """γ_n = n u / (1 - n u): the relative error of a sum of n products."""
+    product = terms * unit(dtype)
+    return product / (1 - product) if product < 1 else math.inf
+
+
+def score_error(beta: Tensor | float, length: Tensor, norm: float, bias: float, width: int, dtype: torch.dtype) -> Tensor:
+    """How far rounding can take a score β (x·ξ + b), for |ξ| = `length`, |x| ≤ `norm`, |b| ≤ `bias`, d = `width`.
+
+    The product has d terms; scaling, the bias and the subtraction of a reference round some ten times more.
+    """
+    return accumulation(width + 12, dtype) * beta * (length * norm + bias)
+
+
+def mean_error(score: Tensor, mean: Tensor, norm: float) -> Tensor:
+    """How far a softmax mean of vectors of norm up to `norm` moves when scores are off by up to `score`.
+
+    With weights p_i e^ε_i / Z, |ε_i| ≤ δ, the mean moves by Σ p_i (e^ε_i - cosh δ) (x_i - m) / Z, so by at most
+    e^δ sinh δ Σ p_i |x_i - m|, and (Σ p_i |x_i - m|)² ≤ Σ p_i |x_i|² - |m|².
+
+    Args:
+        score: δ, (L,).
+        mean: the length of the mean m, or less, (L,).
+        norm: bound of |x_i|.
+    """
+    spread = (norm**2 - mean.clamp(min=0.0).square()).clamp(min=0.0).sqrt()
+    factor = torch.special.expm1(2 * score.clamp(max=300.0)) / 2
+    return torch.minimum(factor * spread, torch.full_like(spread, 2 * norm))
+
+
+def left_out_error(share: Tensor, mean: Tensor, norm: float) -> Tensor:
+    """How far patterns that carry up to a `share` of the weight can move the mean of the others: share (norm + |m|)."""
+    return share * (norm + mean)
+
+
+def sparse_change(separation: Separation, score: Tensor, support: Tensor) -> Tensor:
+    """Bound of Σ |p_i - p'_i| for a sparse map when scores are off by up to `score`; infinite where none is known.
+
+    -H is strongly convex on the weights of k patterns in the 1-norm: with (p - p')·(s - s') ≥ |p - p'|² / k^(α-1) for
+    entmax of α ≤ 2, |p - p'|^α / ((α-1) k^(α-1)) for α ≥ 2, and |p - p'|² / (4 k^(3/2)) for the normmax of α = 2.
+
+    Args:
+        separation: the map.
+        score: δ, (L,).
+        support: k, how many patterns can have weight in one or the other, (L,).
+    """
+    if isinstance(separation, Sparsemax):
+        return support * score
+    if isinstance(separation, Entmax):
+        order = separation.alpha - 1
+        return support**order * score if order <= 1 else support * (order * score) ** (1 / order)
+    if isinstance(separation, Normmax) and separation.alpha == 2:
+        return 4 * support**1.5 * score
+    if isinstance(separation, TopK):
+        return torch.special.expm1(2 * score.clamp(max=300.0))
+    return torch.full_like(score, math.inf)

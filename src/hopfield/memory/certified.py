@@ -1,0 +1,437 @@
+"""Associations with a bound on their error: over the candidates that an index finds, or by a pass over all patterns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hopfield.core.kernels.streaming import Problem, blocks, scores, stream, tiles
+from hopfield.core.ranking import count_of, top_streaming
+from hopfield.core.separation import Softmax1, Streamable, TopK
+from hopfield.core.separation.gather import above, maxima
+from hopfield.errors import HopfieldError
+from hopfield.memory.bounds import accumulation, left_out_error, mean_error, score_error, sparse_change, unit
+from hopfield.memory.index.collect import Candidates, Search, collect
+from hopfield.memory.index.groups import Index
+from hopfield.memory.rows import Rows, TensorRows
+from hopfield.memory.scan import scan, summation_error
+
+# numbers of candidates gathered at once: they stay in a cache
+_ENTRIES = 1 << 19
+# how many of the largest weights are looked at before all are
+_LEADING = (256, 8192)
+# weights in memory at once when all are looked at
+_WEIGHTS = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What a memory holds, with what bounds need to know of it.
+
+    Attributes:
+        patterns: x.
+        values: what is recalled, or None for the patterns.
+        bias: b, (N,), of the data type of the patterns, or None.
+        index: groups of the patterns, or None.
+        norm: the largest norm of a pattern, or a little more.
+        value_norm: the same of the values.
+        bias_size: the largest |b|.
+        peak: the largest ½|x|² + b.
+    """
+
+    patterns: Rows
+    values: Rows | None
+    bias: Tensor | None
+    index: Index | None
+    norm: float
+    value_norm: float
+    bias_size: float
+    peak: float
+
+    @classmethod
+    def of_tensors(cls, patterns: Tensor, values: Tensor | None, bias: Tensor | None) -> Stored:
+        """Patterns (N, d), values (N, v) and biases (N,) in main (or accelerator) memory."""
+        rows = TensorRows(patterns)
+        own = None if values is None else TensorRows(values)
+        with torch.no_grad():
+            height = torch.linalg.vector_norm(patterns, dim=-1, dtype=rows.dtype).double().square() / 2
+            height = height if bias is None else height + bias
+            norm = rows.norm()
+            return cls(
+                rows,
+                own,
+                None if bias is None else bias.to(rows.dtype),
+                None,
+                norm,
+                norm if own is None else own.norm(),
+                float(bias.abs().amax()) if bias is not None and bias.numel() else 0.0,
+                float(height.amax()) if height.numel() else 0.0,
+            )
+
+
+class Answer(NamedTuple):
+    """What an association gave, one row per state."""
+
+    mean: Tensor
+    """(L, d or v), of the data type of the states."""
+    level: Tensor
+    """The potential Ω*, float64 (L,)."""
+    bound: Tensor
+    """How far the mean can be from the exact one, float64 (L,)."""
+    level_bound: Tensor
+    """The same for the potential, (L,)."""
+    visited: Tensor
+    """Share of the patterns that were looked at, (L,)."""
+
+
+class _Wanted(NamedTuple):
+    """The rows whose mean is wanted."""
+
+    rows: Rows
+    norm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Certified:
+    """One association of states with a memory, within a tolerance.
+
+    Attributes:
+        stored: the memory.
+        states: ξ, (L, d), of the data type of the patterns.
+        beta: β, a number or a scalar tensor.
+        mask: bool, (1 or L, N), or None.
+        separation: how scores become weights.
+        tolerance: the largest error of a mean that will do; infinite where any will.
+    """
+
+    stored: Stored
+    states: Tensor
+    beta: float | Tensor
+    mask: Tensor | None
+    separation: Streamable
+    tolerance: float
+
+    def at(self, states: Tensor, rows: Tensor | None = None) -> Certified:
+        """The same for other states, which are those of some rows of the mask."""
+        mask = self.mask if rows is None or self.mask is None or self.mask.shape[0] == 1 else self.mask[rows]
+        return replace(self, states=states, mask=mask)
+
+    def detached(self) -> Certified:
+        """The same without gradients."""
+        beta = self.beta.detach() if isinstance(self.beta, Tensor) else self.beta
+        return replace(self, states=self.states.detach(), beta=beta)
+
+    # -------------------------------------------------------------------------------------------------- the association
+
+    def update(self) -> Answer:
+        """The next states."""
+        return self._answer(_Wanted(self.stored.patterns, self.stored.norm))
+
+    def recall(self) -> Answer:
+        """The values under the weights; the next states for a memory without values."""
+        if self.stored.values is None:
+            return self.update()
+        return self._answer(_Wanted(self.stored.values, self.stored.value_norm))
+
+    @cached_property
+    def answer(self) -> Answer:
+        """`update` without gradients, once."""
+        with torch.no_grad():
+            return self.update()
+
+    def _answer(self, wanted: _Wanted) -> Answer:
+        candidates, found = self._found(self.separation, wanted.norm)
+        few, others = found.nonzero().flatten(), (~found).nonzero().flatten()
+        parts: list[Answer] = []
+        if candidates is not None and few.numel():
+            parts.append(self.at(self.states[few], few)._by_candidates(candidates.of(few), wanted))
+        if others.numel() or not parts:
+            parts.append(self.at(self.states[others], others)._by_pass(wanted))
+        back = torch.cat([few, others]).argsort()
+        answer = Answer(*(torch.cat(entry)[back] for entry in zip(*parts, strict=True)))
+        self._check(answer.bound)
+        return answer
+
+    def _check(self, bound: Tensor) -> None:
+        if bound.numel() and float(bound.max()) > self.tolerance:
+            kept = "" if self.stored.patterns.slack == 0 else " and the rounding of the patterns on disk"
+            raise HopfieldError(
+                f"the tolerance {self.tolerance:g} cannot be kept: rounding to {self.states.dtype}{kept} may change a "
+                f"result by {float(bound.max()):.3g}; allow as much, or store the patterns more precisely"
+            )
+
+    # --------------------------------------------------------------------------------------------- by candidates
+
+    def _found(self, separation: Streamable, norm: float) -> tuple[Candidates | None, Tensor]:
+        """Candidates by the index, and for which states they decide the weights of a separation function, (L,)."""
+        stored = self.stored
+        nothing = torch.zeros(self.states.shape[0], dtype=torch.bool, device=self.states.device)
+        if stored.index is None or not len(stored.index) or not (separation.sparse or math.isfinite(self.tolerance)):
+            return None, nothing
+        share = 0.25 if separation.sparse else min(0.25, self.tolerance / (4 * norm) if norm else 0.25)
+        bias = None if stored.bias is None else stored.bias * self._number()
+        search = Search(stored.index, stored.patterns, bias, self.mask)
+        with torch.no_grad():
+            return collect(search, self.states * self._number(), self._score_error(self.states.dtype), separation, share)
+
+    def _by_candidates(self, candidates: Candidates, wanted: _Wanted) -> Answer:
+        """In float64, some states at a time."""
+        size = max(1, _ENTRIES // max(1, candidates.patterns.shape[1] * self.stored.patterns.width))
+        parts = [
+            self.at(self.states[part], part)._over(candidates.of(part), wanted)
+            for part in torch.arange(self.states.shape[0], device=self.states.device).split(size)
+        ]
+        return Answer(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
+
+    def _over(self, candidates: Candidates, wanted: _Wanted) -> Answer:
+        patterns, values, scores = self._scores_of(candidates, wanted.rows)
+        weights = self.separation.weights(scores)  # (L, w)
+        mean = torch.bmm(weights.unsqueeze(-2), values).squeeze(-2)
+        level = self.separation.potential(scores)
+        with torch.no_grad():
+            error = self._score_error(torch.float64)
+            size = torch.linalg.vector_norm(mean, dim=-1)
+            rest = candidates.rest - level + error
+            share = torch.sigmoid(rest)
+            bound = self._mean_error(error, size, scores, values, wanted.norm) + left_out_error(share, size, wanted.norm)
+            bound += wanted.rows.slack + accumulation(scores.shape[1] + 8, torch.float64) * wanted.norm
+            bound += unit(self.states.dtype) * size
+            level_bound = error + F.softplus(rest) + 1e-14 * level.abs()
+        return Answer(mean.to(self.states.dtype), level, bound, level_bound, candidates.visited)
+
+    def _scores_of(self, candidates: Candidates, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """Candidates' patterns (L, w, d), rows (L, w, v) and scores (L, w), float64; -inf where there is none."""
+        stored = self.stored
+        which = candidates.patterns.flatten()
+        shape = candidates.patterns.shape
+        patterns = stored.patterns.take(which).double().unflatten(0, shape)
+        values = patterns if rows is stored.patterns else rows.take(which).double().unflatten(0, shape)
+        scores = torch.bmm(patterns, self.states.double().unsqueeze(-1)).squeeze(-1)
+        if stored.bias is not None:
+            scores = scores + stored.bias[candidates.patterns]
+        scores = (self.beta * scores).masked_fill(~candidates.alive, -math.inf)
+        return patterns, values, scores
+
+    def _mean_error(self, error: Tensor, size: Tensor, scores: Tensor, values: Tensor, norm: float) -> Tensor:
+        """How far the mean moves when scores are off by up to `error`."""
+        if not self.separation.sparse:
+            return mean_error(error, size * (1 - 1e-9), norm)
+        floor = self.separation.floor(scores)
+        near = scores >= floor - 4 * error.unsqueeze(-1)
+        bound = sparse_change(self.separation, error, near.sum(-1)) * (norm + size)
+        if isinstance(self.separation, TopK):
+            # which of those that nearly tie with the last one take part is not known
+            tied = near & (scores <= floor + 4 * error.unsqueeze(-1)) & (floor > -math.inf)
+            last = torch.where(scores == floor, 1.0, 0.0).argmax(-1)
+            apart = (values - values[torch.arange(len(last), device=last.device), last].unsqueeze(-2)).norm(dim=-1)
+            weight = torch.where(tied, torch.exp(scores - scores.amax(-1, keepdim=True)), 0.0).sum(-1)
+            bound = bound + 2 * weight.clamp(max=1.0) * torch.where(tied, apart, 0.0).amax(-1)
+        return bound.clamp(max=2 * norm)
+
+    # -------------------------------------------------------------------------------------------------------- by a pass
+
+    def _by_pass(self, wanted: _Wanted) -> Answer:
+        if self.separation.sparse:
+            return self._sparse_pass(wanted)
+        narrow = self.states.dtype
+        if narrow == torch.float64:
+            return self._soft_pass(wanted, narrow)
+        # in double precision where single precision may not be enough, for each state by itself
+        with torch.no_grad():
+            least = self._soft_bound(self._score_error(narrow), self.states.new_zeros(()), wanted, narrow)
+            enough = (least <= self.tolerance) | torch.full_like(least, math.isinf(self.tolerance), dtype=torch.bool)
+        if bool(enough.all()):
+            return self._soft_pass(wanted, narrow)
+        parts, orders = [], []
+        for which, dtype in ((enough, narrow), (~enough, torch.float64)):
+            rows = which.nonzero().flatten()
+            if rows.numel():
+                parts.append(self.at(self.states[rows], rows)._soft_pass(wanted, dtype))
+                orders.append(rows)
+        back = torch.cat(orders).argsort()
+        return Answer(*(torch.cat(entry)[back] for entry in zip(*parts, strict=True)))
+
+    def _soft_bound(self, error: Tensor, size: Tensor, wanted: _Wanted, dtype: torch.dtype) -> Tensor:
+        summed = summation_error(dtype, wanted.norm)
+        bound = mean_error(error, size - summed, wanted.norm) + summed + wanted.rows.slack
+        return bound + unit(self.states.dtype) * (size + summed)
+
+    def _soft_pass(self, wanted: _Wanted, dtype: torch.dtype) -> Answer:
+        mean, level = (entry.squeeze(0) for entry in scan(self._problem(wanted.rows, dtype), self.separation))
+        with torch.no_grad():
+            error = self._score_error(dtype)
+            bound = self._soft_bound(error, torch.linalg.vector_norm(mean, dim=-1), wanted, dtype)
+            bound = torch.where(level == -math.inf, 0.0, bound)
+            level_bound = error + summation_error(dtype, 1.0) + 1e-14 * level.abs()
+        return Answer(mean.to(self.states.dtype), level, bound, level_bound, self._all_visited())
+
+    def _sparse_pass(self, wanted: _Wanted) -> Answer:
+        """Over the patterns that reach a floor, which one pass finds and another one collects."""
+        with torch.no_grad():
+            found = self._candidates_by_passes(self.separation)
+        if found is not None:
+            return self._by_candidates(found, wanted)
+        # low β: most patterns have weight
+        mean, level = (entry.squeeze(0) for entry in stream(self._problem(wanted.rows, torch.float64), self.separation))
+        with torch.no_grad():
+            error = self._score_error(torch.float64)
+            size = torch.linalg.vector_norm(mean, dim=-1)
+            many = torch.full_like(size, self.stored.patterns.count)
+            bound = sparse_change(self.separation, error, many) * (wanted.norm + size)
+            bound = bound.clamp(max=2 * wanted.norm) + wanted.rows.slack + unit(self.states.dtype) * size
+            bound += accumulation(self.stored.patterns.count, torch.float64) * wanted.norm
+        return Answer(mean.to(self.states.dtype), level.double(), bound, error, self._all_visited())
+
+    def _candidates_by_passes(self, separation: Streamable) -> Candidates | None:
+        problem = self._problem(None, self.states.dtype)
+        entries = []
+        for rows in tiles(problem):
+            part = problem.rows(rows)
+            error = self._score_error(self.states.dtype)[rows].view(1, -1, 1)
+            few = separation.k if isinstance(separation, TopK) else 1
+
+            def passed(part: Problem = part) -> Iterator[Tensor]:
+                return (scores(part, block) for block in blocks(part))
+
+            floor = separation.floor(maxima(passed, few)) - 4 * error
+            collected = above(passed, floor)
+            if collected is None:
+                return None
+            entries.append(collected)
+        width = max(found.shape[-1] for found, _ in entries)
+        pads = [(0, width - found.shape[-1]) for found, _ in entries]
+        found = torch.cat([F.pad(entry[0][0], pad, value=-math.inf) for entry, pad in zip(entries, pads, strict=True)])
+        patterns = torch.cat([F.pad(entry[1][0], pad) for entry, pad in zip(entries, pads, strict=True)])
+        nothing = torch.full((found.shape[0],), -math.inf, dtype=torch.float64, device=found.device)
+        return Candidates(patterns, found > -math.inf, nothing, self._all_visited())
+
+    def _problem(self, rows: Rows | None, dtype: torch.dtype) -> Problem:
+        """The association in the form of the streaming kernels."""
+        stored = self.stored
+        bias = None if stored.bias is None else (stored.bias.to(dtype) * self.beta)[None, None]
+        return Problem(
+            (self.states.to(dtype) * self.beta).unsqueeze(0).contiguous(),
+            stored.patterns.operand,
+            None if rows is None else rows.operand,
+            bias,
+            None if self.mask is None else self.mask.unsqueeze(0),
+        )
+
+    def _all_visited(self) -> Tensor:
+        return torch.ones(self.states.shape[0], device=self.states.device)
+
+    def _number(self) -> float:
+        return float(self.beta)
+
+    def _score_error(self, dtype: torch.dtype) -> Tensor:
+        """How far scores computed in a data type may be from those of the patterns that were stored, float64 (L,)."""
+        stored = self.stored
+        length = torch.linalg.vector_norm(self.states.detach(), dim=-1, dtype=torch.float64) * (1 + 1e-6)
+        rounded = score_error(self._number(), length, stored.norm, stored.bias_size, stored.patterns.width, dtype)
+        return rounded + self._number() * length * stored.patterns.slack
+
+    # ------------------------------------------------------------------------------------------ what else can be asked
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return self.stored.patterns.count
+
+    def weights(self) -> Tensor:
+        """All weights, (L, N)."""
+        problem = self._problem(None, self.states.dtype)
+        whole = torch.cat([scores(problem, block)[0] for block in blocks(problem)], -1)
+        return self.separation.weights(whole)
+
+    def potential(self) -> Tensor:
+        """Ω*(s), (L,)."""
+        return self.answer.level.to(self.states.dtype)
+
+    def energy(self) -> Tensor:
+        """Of the states that went in, (L,)."""
+        rise = (self._ground() - self.answer.level.masked_fill(self.answer.level == -math.inf, 0.0)) / self._number()
+        return (rise + self.states.double().square().sum(-1) / 2 + self._peak()).to(self.states.dtype)
+
+    def energy_bound(self) -> Tensor:
+        """How far `energy` can be from the exact one, (L,)."""
+        rounding = unit(self.states.dtype) * self.energy().abs()
+        return (self.answer.level_bound / self._number() + rounding).to(self.states.dtype)
+
+    def top(self, k: int) -> tuple[Tensor, Tensor]:
+        """The k largest weights and their patterns, (L, k) each."""
+        states = torch.arange(self.states.shape[0], device=self.states.device)
+        weights = self.states.new_zeros((states.shape[0], k))
+        patterns = torch.zeros_like(weights, dtype=torch.int64)
+        candidates, found = self._found(TopK(k), self.stored.norm)
+        own, weighed = self._found(self.separation, self.stored.norm)
+        few = (found & weighed).nonzero().flatten()
+        if candidates is not None and own is not None:
+            size = max(1, _ENTRIES // max(1, self.stored.patterns.width * max(k, own.patterns.shape[1])))
+            for part in few.split(size):
+                these = self.at(self.states[part], part)
+                best, order = these._scores_of(candidates.of(part), self.stored.patterns)[2].topk(k, -1)
+                all_ = these._scores_of(own.of(part), self.stored.patterns)[2]
+                normalizer = self.separation.normalizer(lambda scores=all_: (scores,))
+                weights[part] = self.separation.weights_at(best, normalizer).to(weights.dtype)
+                patterns[part] = candidates.patterns[part].gather(-1, order)
+        others = states[~(found & weighed)]
+        if others.numel():
+            problem = self.at(self.states[others], others)._problem(None, self.states.dtype)
+            pieces = [top_streaming(problem.rows(rows), self.separation, k) for rows in tiles(problem)]
+            weights[others] = torch.cat([piece[0][0] for piece in pieces])
+            patterns[others] = torch.cat([piece[1][0] for piece in pieces])
+        return weights, patterns
+
+    def support(self, mass: float) -> Tensor:
+        """The smallest number of patterns that carry the share `mass` of the weight, int64 (L,)."""
+        result = torch.zeros(self.states.shape[0], dtype=torch.int64, device=self.states.device)
+        if not self.count:
+            return result
+        left = torch.arange(result.shape[0], device=result.device)
+        for leading in (*_LEADING, self.count):
+            few = min(leading, self.count)
+            more = []
+            for part in left.split(max(1, _WEIGHTS // few)):
+                these = self.at(self.states[part], part)
+                weights = these.top(few)[0]
+                result[part] = count_of(weights, mass * these._total(weights))
+                more.append(part[result[part] > few])
+            left = torch.cat(more) if more else left
+            if not left.numel():
+                break
+        return result
+
+    def _total(self, weights: Tensor) -> Tensor:
+        """The sum of all weights, (L, 1)."""
+        if self.separation.sums_to_one:
+            return (weights[..., :1] > 0).to(weights.dtype)
+        assert isinstance(self.separation, Softmax1), "the one whose weights do not"
+        return -torch.expm1(-self.answer.level).unsqueeze(-1).to(weights.dtype)
+
+    def _ground(self) -> Tensor:
+        """Ω* of scores that are 0, (1 or L,)."""
+        zeros = torch.zeros(1, self.count, dtype=torch.float64, device=self.states.device)
+        if self.mask is not None:
+            zeros = zeros.expand(self.mask.shape[0], -1).masked_fill(~self.mask, -math.inf)
+        ground = self.separation.potential(zeros)
+        return ground.masked_fill(ground == -math.inf, 0.0)
+
+    def _peak(self) -> Tensor:
+        """The largest ½|x|² + b of those that take part, (1 or L,)."""
+        stored = self.stored
+        if self.mask is None:
+            return torch.full((1,), stored.peak, dtype=torch.float64, device=self.states.device)
+        heights = []
+        for block in blocks(self._problem(None, self.states.dtype)):
+            height = stored.patterns[:, block][0].double().square().sum(-1) / 2
+            height = height if stored.bias is None else height + stored.bias[block]
+            heights.append(height.expand(self.mask.shape[0], -1).masked_fill(~self.mask[:, block], -math.inf).amax(-1))
+        peak = torch.stack(heights).amax(0)
+        return peak.masked_fill(peak == -math.inf, 0.0)

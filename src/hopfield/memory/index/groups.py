@@ -1,0 +1,296 @@
+"""Patterns in groups of near ones, with what bounds the similarity of a state with all patterns of a group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hopfield.errors import HopfieldError
+from hopfield.memory.index.kmeans import KMeans, library, nearest
+from hopfield.memory.rows import Rows
+from hopfield.progress import Progress
+
+GROUP = 128
+"""Patterns in a group, about: the centres then cost a state less than a hundredth of the patterns."""
+# and at most, so that groups fill the same matrix products
+_LARGEST = 512
+# groups of more than this times the median radius are split, this often at most, ...
+_WIDE = 1.2
+_SPLITS = 8
+# ... as long as there are no more of them than this times what was asked for
+_MOST_GROUPS = 1.5
+# groups in one run of k-means: more are made in two levels, coarse ones first
+_FLAT = 256
+# patterns that coarse groups are learned from
+_SAMPLE = 1 << 17
+# numbers in one block of work
+_ENTRIES = 1 << 22
+
+
+class Visit(NamedTuple):
+    """The scores of some states with the patterns of some groups, up to padding: G groups, q states and n patterns."""
+
+    states: Tensor
+    """Which states, int64 (G, q)."""
+    patterns: Tensor
+    """Which patterns, int64 (G, n)."""
+    scores: Tensor
+    """(G, q, n); -inf where a state or a pattern is padding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Groups of patterns: each pattern x of group g has |x - c_g| ≤ r_g, so x·ξ ≤ c_g·ξ + r_g |ξ|.
+
+    Made by `Index.of`; a memory makes its own with `AssociativeMemory.build_index`.
+    """
+
+    order: Tensor
+    """Patterns group by group, int64 (N,)."""
+    starts: Tensor
+    """Where in `order` each group starts, and N, int64 (K + 1,)."""
+    centres: Tensor
+    """c, float32 (K, d)."""
+    radii: Tensor
+    """r, float32 (K,), rounded up."""
+
+    def __len__(self) -> int:
+        """The number of groups K."""
+        return self.radii.shape[0]
+
+    def __repr__(self) -> str:
+        return f"Index({len(self)} groups of {self.order.shape[0]} patterns)"
+
+    @property
+    def sizes(self) -> Tensor:
+        """How many patterns each group has, int64 (K,)."""
+        return self.starts.diff()
+
+    @classmethod
+    def of(cls, rows: Rows, *, size: int = GROUP, seed: int = 0, progress: Progress | None = None) -> Index:
+        """Group patterns by k-means.
+
+        Args:
+            rows: the patterns.
+            size: patterns in a group, on average.
+            seed: of k-means.
+            progress: told how many groups are done.
+
+        Raises:
+            HopfieldError: a size below 1; there is no library with k-means.
+        """
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise HopfieldError(f"size, the patterns in a group, must be an integer of at least 1, got {size!r}")
+        made = cls._measured(rows, *_pieces(rows, *_grouped(rows, size, seed, progress)))
+        for _ in range(_SPLITS):
+            wide = made.radii > _WIDE * made.radii.median()
+            if not bool(wide.any()) or len(made) > _MOST_GROUPS * rows.count / size + 1:
+                break
+            made = cls._measured(rows, *_split(made, rows, wide))
+        return made.to(rows.device)
+
+    @classmethod
+    def _measured(cls, rows: Rows, order: Tensor, starts: Tensor) -> Index:
+        """Groups with their centres and radii."""
+        sizes = starts.diff()
+        group = torch.repeat_interleave(torch.arange(sizes.shape[0]), sizes)
+        sums = torch.zeros(sizes.shape[0], rows.width, dtype=torch.float64)
+        for members, at in _chunks(rows, order, group):
+            sums.index_add_(0, at, members)
+        centres = (sums / sizes.unsqueeze(-1)).float()
+        radii = torch.zeros(sizes.shape[0], dtype=torch.float64)
+        for members, at in _chunks(rows, order, group):
+            radii.scatter_reduce_(0, at, (members - centres[at]).norm(dim=-1), "amax")
+        radii = (radii + rows.slack).float() * (1 + 1e-6)
+        return cls(order, starts, centres, radii)
+
+    def joined(self, other: Index) -> Index:
+        """The groups of this one, and those of patterns that were stored behind its own."""
+        count = self.order.shape[0]
+        return Index(
+            torch.cat([self.order, other.order + count]),
+            torch.cat([self.starts, other.starts[1:] + count]),
+            torch.cat([self.centres, other.centres]),
+            torch.cat([self.radii, other.radii]),
+        )
+
+    def kept(self, keep: Tensor) -> Index:
+        """The groups without the patterns that `keep`, bool (N,), is False for; the others move up."""
+        places = keep.cumsum(0) - 1
+        stays = keep[self.order]
+        before = torch.cat([stays.new_zeros(1, dtype=torch.int64), stays.cumsum(0)])
+        starts = before[self.starts]
+        left = starts.diff() > 0
+        starts = torch.cat([starts[:-1][left], starts[-1:]])
+        return Index(places[self.order[stays]], starts, self.centres[left], self.radii[left])
+
+    def to(self, device: torch.device) -> Index:
+        """The same on another device."""
+        return Index(*(tensor.to(device) for tensor in (self.order, self.starts, self.centres, self.radii)))
+
+    def similarities(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """c·ξ for states (L, d), and upper bounds of x·ξ over each group, float32 (L, K) each."""
+        states = states.float()
+        length = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
+        # rounding of the product in single precision: at most d units for each of |c| |ξ|
+        unit = torch.finfo(torch.float32).eps * (self.centres.shape[1] + 8)
+        radii = self.radii + unit * (torch.linalg.vector_norm(self.centres, dim=-1) + self.radii)
+        central = states @ self.centres.mT
+        return central, torch.addcmul(central, length, radii)
+
+    def visits(self, states: Tensor, rows: Rows, bias: Tensor | None, wanted: Tensor) -> Iterator[Visit]:
+        """The scores of states (L, d), multiplied by β, with all patterns of the groups that each of them wants.
+
+        Args:
+            states: β ξ.
+            rows: the patterns.
+            bias: β b, (N,).
+            wanted: bool (L, K).
+        """
+        group, state = wanted.mT.nonzero(as_tuple=True)
+        groups, counts = group.unique_consecutive(return_counts=True)
+        first = counts.cumsum(0) - counts
+        sizes = self.sizes[groups]
+        # groups that fill about the same matrix, one behind the other
+        order = (counts.float().log2().ceil() * (2 * _LARGEST) + sizes).argsort()
+        for chunk in _fitting(order, counts, sizes, states.shape[1]):
+            asked, size = counts[chunk], sizes[chunk]
+            asking = torch.arange(int(asked.max()), device=states.device)
+            inside = torch.arange(int(size.max()), device=states.device)
+            here, there = asking < asked.unsqueeze(-1), inside < size.unsqueeze(-1)  # (G, q), (G, n)
+            who = state[torch.where(here, first[chunk].unsqueeze(-1) + asking, 0)]
+            which = self.order[torch.where(there, self.starts[groups[chunk]].unsqueeze(-1) + inside, 0)]
+            patterns = rows.take(which.flatten()).unflatten(0, which.shape)
+            scores = torch.bmm(states[who], patterns.mT)
+            if bias is not None:
+                scores += bias[which].unsqueeze(-2)
+            scores.masked_fill_(~(here.unsqueeze(-1) & there.unsqueeze(-2)), -math.inf)
+            yield Visit(who, which, scores)
+
+
+def _fitting(order: Tensor, counts: Tensor, sizes: Tensor, width: int) -> Iterator[Tensor]:
+    """Runs of groups whose padded patterns and scores are few enough to be held at once."""
+    start = 0
+    asked, size = counts[order].tolist(), sizes[order].tolist()
+    most_asked = most = 0
+    for end in range(len(asked) + 1):
+        if end == len(asked):
+            if end > start:
+                yield order[start:end]
+            return
+        most_asked, most = max(most_asked, asked[end]), max(most, size[end])
+        if end > start and (end + 1 - start) * most * max(most_asked, width) > _ENTRIES:
+            yield order[start:end]
+            start, most_asked, most = end, asked[end], size[end]
+
+
+def _chunks(rows: Rows, order: Tensor, group: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Patterns in some order, float64 (n, d), with the groups they belong to."""
+    size = max(1, _ENTRIES // max(1, rows.width))
+    for start in range(0, order.shape[0], size):
+        at = order[start : start + size]
+        yield rows.take(at.to(rows.device)).double().cpu(), group[start : start + size]
+
+
+def _grouped(rows: Rows, size: int, seed: int, progress: Progress | None) -> tuple[Tensor, Tensor]:
+    """Patterns group by group, and where the groups start."""
+    count = rows.count
+    groups = -(-count // size)
+    if groups <= 1:
+        return torch.arange(count), torch.tensor([0, count] if count else [0])
+    scale = 1 / max(rows.norm(), torch.finfo(torch.float32).tiny)  # the library computes in single precision
+    means = library()
+    if groups <= _FLAT:
+        coarse = torch.zeros(count, dtype=torch.int64)
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        sample = torch.randint(count, (min(count, _SAMPLE),), generator=generator)
+        centres = means(_scaled(rows, sample, scale), math.isqrt(groups), seed)
+        every = torch.arange(count).split(_SAMPLE)
+        coarse = torch.cat([nearest(_scaled(rows, part, scale), centres) for part in every])
+    by_coarse = coarse.argsort(stable=True)
+    parts = by_coarse.split(coarse.bincount().tolist())
+    orders: list[Tensor] = []
+    counts: list[Tensor] = []
+    for number, members in enumerate(parts):
+        if progress is not None:
+            progress("grouping patterns", number, len(parts))
+        label = _labels(_scaled(rows, members, scale), size, seed + number, means)
+        orders.append(members[label.argsort(stable=True)])
+        counts.append(label.bincount())
+    sizes = torch.cat(counts)
+    sizes = sizes[sizes > 0]
+    return torch.cat(orders), torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def _scaled(rows: Rows, indices: Tensor, scale: float) -> Tensor:
+    return (rows.take(indices.to(rows.device)) * scale).float().cpu()
+
+
+def _labels(patterns: Tensor, size: int, seed: int, means: KMeans) -> Tensor:
+    count = -(-patterns.shape[0] // size)
+    if count <= 1:
+        return torch.zeros(patterns.shape[0], dtype=torch.int64)
+    return nearest(patterns, means(patterns, count, seed))
+
+
+def _split(index: Index, rows: Rows, wide: Tensor) -> tuple[Tensor, Tensor]:
+    """The wide groups in two parts each: the patterns nearer to one and to the other of two that are far apart."""
+    sizes = index.sizes
+    group = torch.repeat_interleave(torch.arange(len(index)), sizes)
+    members = wide[group].nonzero().flatten()
+    group = group[members]
+    patterns = index.order[members]
+    poles = index.centres
+    ends = []
+    for _ in range(3):
+        # the farthest pattern from the last pole of its group; the first pole is the centre
+        far = _farthest(rows, patterns, group, poles)
+        poles = poles.clone()
+        poles[wide] = rows.take(patterns[far[wide]].to(rows.device)).float().cpu()
+        ends.append(poles)
+    other = torch.cat(
+        [
+            (part - ends[2][at]).square().sum(-1) < (part - ends[1][at]).square().sum(-1)
+            for part, at in _chunks(rows, patterns, group)
+        ]
+    )
+    label = torch.repeat_interleave(torch.arange(len(index)) * 2, sizes)
+    label[members] += other
+    by_label = label.argsort(stable=True)
+    counts = label.bincount()
+    counts = counts[counts > 0]
+    return index.order[by_label], torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def _farthest(rows: Rows, patterns: Tensor, group: Tensor, poles: Tensor) -> Tensor:
+    """For each group, the place in `patterns` of the one that is farthest from its pole, (K,)."""
+    distance = torch.cat([(part - poles[at]).square().sum(-1) for part, at in _chunks(rows, patterns, group)])
+    most = torch.zeros(poles.shape[0], dtype=distance.dtype).scatter_reduce_(0, group, distance, "amax")
+    place = torch.zeros(poles.shape[0], dtype=torch.int64)
+    there = (distance == most[group]).nonzero().flatten()
+    place[group[there]] = there
+    return place
+
+
+def _pieces(rows: Rows, order: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Groups cut where they are too large, from the inside out."""
+    sizes = starts.diff()
+    large = (sizes > _LARGEST).nonzero().flatten().tolist()
+    if not large:
+        return order, starts
+    order = order.clone()
+    cuts = [starts]
+    for group in large:
+        start, end = int(starts[group]), int(starts[group + 1])
+        members = order[start:end]
+        patterns = rows.take(members.to(rows.device)).double().cpu()
+        distance = (patterns - patterns.mean(0)).norm(dim=-1)
+        order[start:end] = members[distance.argsort(stable=True)]
+        cuts.append(torch.arange(start, end, _LARGEST))
+    return order, torch.cat(cuts).unique()

@@ -1,0 +1,83 @@
+"""A matrix whose rows are patterns, wherever they are kept."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Rows(ABC):
+    """A matrix (N, d) that is read in blocks, and by index.
+
+    It speaks as much of a tensor (1, N, d) as the streaming kernels ask for: its shape, and blocks of its rows.
+    """
+
+    shape: torch.Size
+    """(1, N, d)"""
+    dtype: torch.dtype
+    """float32 or float64: what is read is of this type, whatever is kept."""
+    device: torch.device
+    slack: float = 0.0
+    """How far a row that is read may be from the one that was stored, for it was rounded when it was kept."""
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return self.shape[1]
+
+    @property
+    def width(self) -> int:
+        """d."""
+        return self.shape[2]
+
+    @property
+    def operand(self) -> Any:
+        """What the streaming kernels pass over."""
+        return self
+
+    @abstractmethod
+    def __getitem__(self, key: tuple[slice, slice]) -> Tensor:
+        """`rows[:, start:stop]`: (1, n, d)."""
+
+    @abstractmethod
+    def take(self, indices: Tensor) -> Tensor:
+        """The rows at some indices (n,): (n, d)."""
+
+    @abstractmethod
+    def norm(self) -> float:
+        """The largest norm of a row that was stored, or a little more; 0 if there are none."""
+
+
+class TensorRows(Rows):
+    """Rows in main (or accelerator) memory.
+
+    Args:
+        tensor: (N, d).
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.shape = torch.Size((1, *tensor.shape))
+        self.dtype = torch.promote_types(tensor.dtype, torch.float32)
+        self.device = tensor.device
+
+    @property
+    def operand(self) -> Tensor:
+        """The tensor, so that it can have gradients."""
+        return self.tensor.unsqueeze(0)
+
+    def __getitem__(self, key: tuple[slice, slice]) -> Tensor:
+        return self.tensor[key[1]].to(self.dtype).unsqueeze(0)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """The rows at some indices."""
+        return self.tensor.index_select(0, indices).to(self.dtype)
+
+    def norm(self) -> float:
+        """The largest norm."""
+        if not self.count:
+            return 0.0
+        return float(torch.linalg.vector_norm(self.tensor, dim=-1, dtype=self.dtype).amax()) * (1 + 1e-5)
