@@ -29,7 +29,9 @@ def accumulation(terms: int, dtype: torch.dtype) -> float:
     return product / (1 - product) if product < 1 else math.inf
 
 
-def score_error(beta: Tensor | float, length: Tensor, norm: float, bias: float, width: int, dtype: torch.dtype) -> Tensor:
+def score_error(
+    beta: Tensor | float, length: Tensor, norm: float, bias: float, width: int, dtype: torch.dtype
+) -> Tensor:
     """How far rounding can take a score β (x·ξ + b), for |ξ| = `length`, |x| ≤ `norm`, |b| ≤ `bias`, d = `width`.
 
     The product has d terms; scaling, the bias and the subtraction of a reference round some ten times more.
@@ -37,20 +39,29 @@ def score_error(beta: Tensor | float, length: Tensor, norm: float, bias: float, 
     return accumulation(width + 12, dtype) * beta * (length * norm + bias)
 
 
-def mean_error(score: Tensor, mean: Tensor, norm: float) -> Tensor:
-    """How far a softmax mean of vectors of norm up to `norm` moves when scores are off by up to `score`.
+def mean_error(rough: Tensor, fine: Tensor, light: Tensor, mean: Tensor, norm: float) -> Tensor:
+    """How far a softmax mean moves when scores are off, of some patterns by up to `rough`, of the others by `fine`.
 
-    With weights p_i e^ε_i / Z, |ε_i| ≤ δ, the mean moves by Σ p_i (e^ε_i - cosh δ) (x_i - m) / Z, so by at most
-    e^δ sinh δ Σ p_i |x_i - m|, and (Σ p_i |x_i - m|)² ≤ Σ p_i |x_i|² - |m|².
+    With weights p_i e^ε_i / Z the mean m moves by Σ p_i (e^ε_i - c) (x_i - m) / Z for any c. Where all |ε_i| ≤ δ, with
+    c = cosh δ and Z ≥ e^-δ, that is at most e^δ sinh δ Σ p_i |x_i - m|; in any case, with c = 1, the sum of
+    (e^δ - 1) Σ p_i |x_i - m| over both kinds, divided by Z. And (Σ p_i |x_i - m|)² ≤ p Σ p_i |x_i - m|² for patterns
+    that weigh p together, and Σ p_i |x_i - m|² ≤ norm² - |m|² for all.
 
     Args:
-        score: δ, (L,).
-        mean: the length of the mean m, or less, (L,).
+        rough: δ of the light patterns, (L,).
+        fine: δ of the others, (L,).
+        light: what the light patterns weigh together, as computed, (L,).
+        mean: |m|, or less, (L,).
         norm: bound of |x_i|.
     """
     spread = (norm**2 - mean.clamp(min=0.0).square()).clamp(min=0.0).sqrt()
-    factor = torch.special.expm1(2 * score.clamp(max=300.0)) / 2
-    return torch.minimum(factor * spread, torch.full_like(spread, 2 * norm))
+    rough, fine = torch.maximum(rough, fine).clamp(max=300.0), fine.clamp(max=300.0)
+    same = torch.special.expm1(2 * rough) / 2 * spread
+    share = (light * (1 + 1e-3)).clamp(max=1.0)
+    moved = torch.special.expm1(rough) * share.sqrt() + torch.special.expm1(fine)
+    left = 1 + share * torch.special.expm1(-rough) + torch.special.expm1(-fine)
+    apart = torch.where(left > 0, moved / left.clamp(min=1e-300), math.inf) * spread
+    return torch.minimum(same, apart).nan_to_num(nan=math.inf).clamp(max=2 * norm)
 
 
 def left_out_error(share: Tensor, mean: Tensor, norm: float) -> Tensor:

@@ -12,17 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hopfield.core.kernels.streaming import Problem, blocks, scores, stream, tiles
-from hopfield.core.ranking import count_of, top_streaming
+from hopfield.core.kernels.streaming import Problem, blocks, stream, tiles
+from hopfield.core.kernels.streaming import scores as scores_of
+from hopfield.core.ranking import count_of
 from hopfield.core.separation import Softmax1, Streamable, TopK
-from hopfield.core.separation.gather import above, maxima
+from hopfield.core.separation.gather import above, largest, maxima
 from hopfield.errors import HopfieldError
 from hopfield.memory.bounds import accumulation, left_out_error, mean_error, score_error, sparse_change, unit
-from hopfield.memory.index.collect import Candidates, Search, collect
 from hopfield.memory.index.groups import Index
+from hopfield.memory.index.mean import group_mean
+from hopfield.memory.index.search import Plan, Search, taken
 from hopfield.memory.rows import Rows, TensorRows
-from hopfield.memory.scan import scan, summation_error
+from hopfield.memory.scan import Heavy, Pass, Sums, Weigh, scan, summation_error
 
+# patterns that weigh this share of the whole are weighed in double precision
+_HEAVY = 2.0**-13
 # numbers of candidates gathered at once: they stay in a cache
 _ENTRIES = 1 << 19
 # how many of the largest weights are looked at before all are
@@ -98,6 +102,19 @@ class _Wanted(NamedTuple):
     norm: float
 
 
+def _joined(parts: list[Answer], states: Tensor) -> Answer:
+    """Answers for some states each, in the order of the states."""
+    back = states.argsort()
+    return Answer(*(torch.cat(entry)[back] for entry in zip(*parts, strict=True)))
+
+
+def _portions(candidates: Heavy, width: int) -> Iterator[Tensor]:
+    """Some states at a time, so few that their candidates, of size `width`, stay in a cache."""
+    counts = candidates.alive.sum(-1)
+    size = max(1, _ENTRIES // max(1, width * int(counts.max()) if counts.numel() else 1))
+    yield from torch.arange(counts.shape[0], device=counts.device).split(size)
+
+
 @dataclass(frozen=True, eq=False)
 class Certified:
     """One association of states with a memory, within a tolerance.
@@ -147,82 +164,133 @@ class Certified:
             return self.update()
 
     def _answer(self, wanted: _Wanted) -> Answer:
-        candidates, found = self._found(self.separation, wanted.norm)
-        few, others = found.nonzero().flatten(), (~found).nonzero().flatten()
-        parts: list[Answer] = []
-        if candidates is not None and few.numel():
-            parts.append(self.at(self.states[few], few)._by_candidates(candidates.of(few), wanted))
-        if others.numel() or not parts:
-            parts.append(self.at(self.states[others], others)._by_pass(wanted))
-        back = torch.cat([few, others]).argsort()
-        answer = Answer(*(torch.cat(entry)[back] for entry in zip(*parts, strict=True)))
+        states = torch.arange(self.states.shape[0], device=self.states.device)
+        found = self._search(self.separation, wanted.norm)
+        if found is None:
+            answer = self._by_pass(wanted)
+        else:
+            search, plan = found
+            few, others = states[plan.serves], states[~plan.serves]
+            parts = []
+            if few.numel():
+                parts.append(self._of(few)._by_groups(search.of(few), plan.of(few), wanted))
+            if others.numel() or not parts:
+                parts.append(self._of(others)._by_pass(wanted))
+            answer = _joined(parts, torch.cat([few, others]))
         self._check(answer.bound)
         return answer
 
+    def _of(self, rows: Tensor) -> Certified:
+        """The association of some of the states."""
+        return self.at(self.states[rows], rows)
+
     def _check(self, bound: Tensor) -> None:
         if bound.numel() and float(bound.max()) > self.tolerance:
-            kept = "" if self.stored.patterns.slack == 0 else " and the rounding of the patterns on disk"
+            kept = "" if self.stored.patterns.slack == 0 else " and the rounding of the patterns where they are kept"
             raise HopfieldError(
                 f"the tolerance {self.tolerance:g} cannot be kept: rounding to {self.states.dtype}{kept} may change a "
                 f"result by {float(bound.max()):.3g}; allow as much, or store the patterns more precisely"
             )
 
-    # --------------------------------------------------------------------------------------------- by candidates
+    # ------------------------------------------------------------------------------------------------------- by groups
 
-    def _found(self, separation: Streamable, norm: float) -> tuple[Candidates | None, Tensor]:
-        """Candidates by the index, and for which states they decide the weights of a separation function, (L,)."""
+    def _search(self, separation: Streamable, norm: float) -> tuple[Search, Plan] | None:
+        """Where each state looks for the patterns that decide its weights; None without an index."""
         stored = self.stored
-        nothing = torch.zeros(self.states.shape[0], dtype=torch.bool, device=self.states.device)
         if stored.index is None or not len(stored.index) or not (separation.sparse or math.isfinite(self.tolerance)):
-            return None, nothing
-        share = 0.25 if separation.sparse else min(0.25, self.tolerance / (4 * norm) if norm else 0.25)
-        bias = None if stored.bias is None else stored.bias * self._number()
-        search = Search(stored.index, stored.patterns, bias, self.mask)
+            return None
+        share = self.tolerance / (4 * norm) if norm else 1.0
         with torch.no_grad():
-            return collect(search, self.states * self._number(), self._score_error(self.states.dtype), separation, share)
+            bias = None if stored.bias is None else stored.bias * self._number()
+            search = Search(stored.index, stored.patterns, self.states.detach() * self._number(), bias, self.mask)
+            return search, search.plan(self._score_error(self.states.dtype), separation, min(0.25, share))
 
-    def _by_candidates(self, candidates: Candidates, wanted: _Wanted) -> Answer:
-        """In float64, some states at a time."""
-        size = max(1, _ENTRIES // max(1, candidates.patterns.shape[1] * self.stored.patterns.width))
+    def _by_groups(self, search: Search, plan: Plan, wanted: _Wanted) -> Answer:
+        if self.separation.sparse:
+            with torch.no_grad():
+                scores, which = search.collect(plan.wanted, plan.level)
+            return self._by_candidates(Heavy(which, scores > -math.inf), wanted)._replace(visited=plan.visited)
+        search = replace(search, states=self.states * self.beta)
+        weigh = self._weigher(wanted)
+        found = group_mean(search, plan, wanted.rows, weigh, null=self._null(), share=_HEAVY)
+        return self._soft_answer(found, wanted, self.states.dtype, plan.rest, plan.visited)
+
+    def _weigher(self, wanted: _Wanted) -> Weigh:
+        """Sums over patterns that were set aside, in float64 and some states at a time: they stay in a cache."""
+
+        def weigh(heavy: Heavy, reference: Tensor, states: slice) -> Sums:
+            these = self._of(torch.arange(self.states.shape[0], device=self.states.device)[states])
+            parts = []
+            for part in _portions(heavy, these.stored.patterns.width):
+                values, scores = these._of(part)._scores_of(heavy.of(part), wanted.rows)
+                weights = torch.exp(scores - reference[part])
+                parts.append(Sums(weights.sum(-1), torch.bmm(weights.unsqueeze(-2), values).squeeze(-2)))
+            return Sums(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
+
+        return weigh
+
+    def _null(self) -> bool:
+        return isinstance(self.separation, Softmax1)
+
+    def _soft_answer(
+        self, found: Pass, wanted: _Wanted, dtype: torch.dtype, rest: Tensor | None, visited: Tensor
+    ) -> Answer:
+        """A pass with its bounds; `rest` bounds log Σ exp(s) over the patterns that it left out."""
+        with torch.no_grad():
+            size = torch.linalg.vector_norm(found.mean, dim=-1)
+            rough, fine = self._score_error(dtype), self._score_error(torch.float64)
+            bound = self._soft_bound(rough, fine, found.light, size, wanted, dtype)
+            level_bound = torch.maximum(rough, fine) + summation_error(dtype, 1.0) + 1e-14 * found.level.abs()
+            if rest is not None:
+                rest = rest - found.level + level_bound
+                bound = bound + left_out_error(torch.sigmoid(rest), size, wanted.norm)
+                level_bound = level_bound + F.softplus(rest)
+            bound = torch.where(found.level == -math.inf, 0.0, bound)
+        return Answer(found.mean.to(self.states.dtype), found.level, bound, level_bound, visited)
+
+    def _soft_bound(
+        self, rough: Tensor, fine: Tensor, light: Tensor, size: Tensor, wanted: _Wanted, dtype: torch.dtype
+    ) -> Tensor:
+        summed = summation_error(dtype, wanted.norm) * light + summation_error(torch.float64, wanted.norm)
+        moved = mean_error(rough, fine, light, size - summed, wanted.norm)
+        return moved + summed + wanted.rows.slack + unit(self.states.dtype) * (size + summed)
+
+    # --------------------------------------------------------------------------------------------------- by candidates
+
+    def _by_candidates(self, candidates: Heavy, wanted: _Wanted) -> Answer:
+        """The only patterns that have weight, in float64 and some states at a time."""
         parts = [
-            self.at(self.states[part], part)._over(candidates.of(part), wanted)
-            for part in torch.arange(self.states.shape[0], device=self.states.device).split(size)
+            self._of(part)._over(candidates.of(part), wanted)
+            for part in _portions(candidates, self.stored.patterns.width)
         ]
         return Answer(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
 
-    def _over(self, candidates: Candidates, wanted: _Wanted) -> Answer:
-        patterns, values, scores = self._scores_of(candidates, wanted.rows)
+    def _over(self, candidates: Heavy, wanted: _Wanted) -> Answer:
+        values, scores = self._scores_of(candidates, wanted.rows)
         weights = self.separation.weights(scores)  # (L, w)
         mean = torch.bmm(weights.unsqueeze(-2), values).squeeze(-2)
         level = self.separation.potential(scores)
         with torch.no_grad():
             error = self._score_error(torch.float64)
             size = torch.linalg.vector_norm(mean, dim=-1)
-            rest = candidates.rest - level + error
-            share = torch.sigmoid(rest)
-            bound = self._mean_error(error, size, scores, values, wanted.norm) + left_out_error(share, size, wanted.norm)
-            bound += wanted.rows.slack + accumulation(scores.shape[1] + 8, torch.float64) * wanted.norm
-            bound += unit(self.states.dtype) * size
-            level_bound = error + F.softplus(rest) + 1e-14 * level.abs()
-        return Answer(mean.to(self.states.dtype), level, bound, level_bound, candidates.visited)
+            bound = self._sparse_error(error, size, scores, values, wanted.norm) + wanted.rows.slack
+            bound += accumulation(scores.shape[1] + 8, torch.float64) * wanted.norm + unit(self.states.dtype) * size
+            bound = torch.where(level == -math.inf, 0.0, bound)
+        return Answer(mean.to(self.states.dtype), level, bound, error + 1e-14 * level.abs(), self._all_visited())
 
-    def _scores_of(self, candidates: Candidates, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-        """Candidates' patterns (L, w, d), rows (L, w, v) and scores (L, w), float64; -inf where there is none."""
+    def _scores_of(self, candidates: Heavy, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Candidates' rows (L, w, v) and scores (L, w), float64; -inf where there is none."""
         stored = self.stored
-        which = candidates.patterns.flatten()
-        shape = candidates.patterns.shape
-        patterns = stored.patterns.take(which).double().unflatten(0, shape)
-        values = patterns if rows is stored.patterns else rows.take(which).double().unflatten(0, shape)
+        patterns = taken(stored.patterns, candidates.which).double()
+        values = patterns if rows is stored.patterns else taken(rows, candidates.which).double()
         scores = torch.bmm(patterns, self.states.double().unsqueeze(-1)).squeeze(-1)
         if stored.bias is not None:
-            scores = scores + stored.bias[candidates.patterns]
+            scores = scores + stored.bias[candidates.which]
         scores = (self.beta * scores).masked_fill(~candidates.alive, -math.inf)
-        return patterns, values, scores
+        return values, scores
 
-    def _mean_error(self, error: Tensor, size: Tensor, scores: Tensor, values: Tensor, norm: float) -> Tensor:
+    def _sparse_error(self, error: Tensor, size: Tensor, scores: Tensor, values: Tensor, norm: float) -> Tensor:
         """How far the mean moves when scores are off by up to `error`."""
-        if not self.separation.sparse:
-            return mean_error(error, size * (1 - 1e-9), norm)
         floor = self.separation.floor(scores)
         near = scores >= floor - 4 * error.unsqueeze(-1)
         bound = sparse_change(self.separation, error, near.sum(-1)) * (norm + size)
@@ -241,36 +309,25 @@ class Certified:
         if self.separation.sparse:
             return self._sparse_pass(wanted)
         narrow = self.states.dtype
-        if narrow == torch.float64:
-            return self._soft_pass(wanted, narrow)
-        # in double precision where single precision may not be enough, for each state by itself
-        with torch.no_grad():
-            least = self._soft_bound(self._score_error(narrow), self.states.new_zeros(()), wanted, narrow)
-            enough = (least <= self.tolerance) | torch.full_like(least, math.isinf(self.tolerance), dtype=torch.bool)
-        if bool(enough.all()):
-            return self._soft_pass(wanted, narrow)
-        parts, orders = [], []
-        for which, dtype in ((enough, narrow), (~enough, torch.float64)):
-            rows = which.nonzero().flatten()
-            if rows.numel():
-                parts.append(self.at(self.states[rows], rows)._soft_pass(wanted, dtype))
-                orders.append(rows)
-        back = torch.cat(orders).argsort()
-        return Answer(*(torch.cat(entry)[back] for entry in zip(*parts, strict=True)))
-
-    def _soft_bound(self, error: Tensor, size: Tensor, wanted: _Wanted, dtype: torch.dtype) -> Tensor:
-        summed = summation_error(dtype, wanted.norm)
-        bound = mean_error(error, size - summed, wanted.norm) + summed + wanted.rows.slack
-        return bound + unit(self.states.dtype) * (size + summed)
+        answer = self._soft_pass(wanted, narrow)
+        # in double precision where single precision is not enough, for each state by itself
+        missed = (answer.bound > self.tolerance).nonzero().flatten()
+        if narrow == torch.float64 or not missed.numel():
+            return answer
+        kept = (answer.bound <= self.tolerance).nonzero().flatten()
+        parts = [Answer(*(entry[kept] for entry in answer)), self._of(missed)._soft_pass(wanted, torch.float64)]
+        return _joined(parts, torch.cat([kept, missed]))
 
     def _soft_pass(self, wanted: _Wanted, dtype: torch.dtype) -> Answer:
-        mean, level = (entry.squeeze(0) for entry in scan(self._problem(wanted.rows, dtype), self.separation))
         with torch.no_grad():
-            error = self._score_error(dtype)
-            bound = self._soft_bound(error, torch.linalg.vector_norm(mean, dim=-1), wanted, dtype)
-            bound = torch.where(level == -math.inf, 0.0, bound)
-            level_bound = error + summation_error(dtype, 1.0) + 1e-14 * level.abs()
-        return Answer(mean.to(self.states.dtype), level, bound, level_bound, self._all_visited())
+            # what weighs much is weighed in double precision where single precision might not be enough
+            rough, fine = self._score_error(dtype), self._score_error(torch.float64)
+            nothing, all_ = torch.zeros_like(rough), torch.ones_like(rough)
+            worst = self._soft_bound(rough, fine, all_, nothing, wanted, dtype)
+            share = _HEAVY if dtype != torch.float64 and bool((worst > self.tolerance).any()) else None
+        problem = self._problem(wanted.rows, dtype)
+        found = scan(problem, self._weigher(wanted), null=self._null(), share=share)
+        return self._soft_answer(found, wanted, dtype, None, self._all_visited())
 
     def _sparse_pass(self, wanted: _Wanted) -> Answer:
         """Over the patterns that reach a floor, which one pass finds and another one collects."""
@@ -289,7 +346,7 @@ class Certified:
             bound += accumulation(self.stored.patterns.count, torch.float64) * wanted.norm
         return Answer(mean.to(self.states.dtype), level.double(), bound, error, self._all_visited())
 
-    def _candidates_by_passes(self, separation: Streamable) -> Candidates | None:
+    def _candidates_by_passes(self, separation: Streamable) -> Heavy | None:
         problem = self._problem(None, self.states.dtype)
         entries = []
         for rows in tiles(problem):
@@ -298,7 +355,7 @@ class Certified:
             few = separation.k if isinstance(separation, TopK) else 1
 
             def passed(part: Problem = part) -> Iterator[Tensor]:
-                return (scores(part, block) for block in blocks(part))
+                return (scores_of(part, block) for block in blocks(part))
 
             floor = separation.floor(maxima(passed, few)) - 4 * error
             collected = above(passed, floor)
@@ -309,8 +366,7 @@ class Certified:
         pads = [(0, width - found.shape[-1]) for found, _ in entries]
         found = torch.cat([F.pad(entry[0][0], pad, value=-math.inf) for entry, pad in zip(entries, pads, strict=True)])
         patterns = torch.cat([F.pad(entry[1][0], pad) for entry, pad in zip(entries, pads, strict=True)])
-        nothing = torch.full((found.shape[0],), -math.inf, dtype=torch.float64, device=found.device)
-        return Candidates(patterns, found > -math.inf, nothing, self._all_visited())
+        return Heavy(patterns, found > -math.inf)
 
     def _problem(self, rows: Rows | None, dtype: torch.dtype) -> Problem:
         """The association in the form of the streaming kernels."""
@@ -347,7 +403,7 @@ class Certified:
     def weights(self) -> Tensor:
         """All weights, (L, N)."""
         problem = self._problem(None, self.states.dtype)
-        whole = torch.cat([scores(problem, block)[0] for block in blocks(problem)], -1)
+        whole = torch.cat([scores_of(problem, block)[0] for block in blocks(problem)], -1)
         return self.separation.weights(whole)
 
     def potential(self) -> Tensor:
@@ -366,28 +422,50 @@ class Certified:
 
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         """The k largest weights and their patterns, (L, k) each."""
+        if not self.separation.sparse:
+            scores, which = self._largest(k)
+            level = self.answer.level.masked_fill(self.answer.level == -math.inf, 0.0)
+            return torch.exp(scores - level.unsqueeze(-1)).to(self.states.dtype), which
+        size = k
+        while True:  # until all that have weight are among them
+            scores, which = self._largest(size)
+            if size == self.count or bool((self.separation.floor(scores) > scores[:, -1:]).all()):
+                return self.separation.weights(scores)[:, :k].to(self.states.dtype), which[:, :k]
+            size = min(self.count, 4 * size)
+
+    def _largest(self, k: int) -> tuple[Tensor, Tensor]:
+        """The k largest scores, float64, descending, and their patterns, (L, k) each."""
         states = torch.arange(self.states.shape[0], device=self.states.device)
-        weights = self.states.new_zeros((states.shape[0], k))
-        patterns = torch.zeros_like(weights, dtype=torch.int64)
-        candidates, found = self._found(TopK(k), self.stored.norm)
-        own, weighed = self._found(self.separation, self.stored.norm)
-        few = (found & weighed).nonzero().flatten()
-        if candidates is not None and own is not None:
-            size = max(1, _ENTRIES // max(1, self.stored.patterns.width * max(k, own.patterns.shape[1])))
-            for part in few.split(size):
-                these = self.at(self.states[part], part)
-                best, order = these._scores_of(candidates.of(part), self.stored.patterns)[2].topk(k, -1)
-                all_ = these._scores_of(own.of(part), self.stored.patterns)[2]
-                normalizer = self.separation.normalizer(lambda scores=all_: (scores,))
-                weights[part] = self.separation.weights_at(best, normalizer).to(weights.dtype)
-                patterns[part] = candidates.patterns[part].gather(-1, order)
-        others = states[~(found & weighed)]
+        scores = torch.empty(states.shape[0], k, dtype=torch.float64, device=states.device)
+        which = torch.empty(states.shape[0], k, dtype=torch.int64, device=states.device)
+        others = states
+        found = self._search(TopK(k), self.stored.norm)
+        if found is not None:
+            search, plan = found
+            few, others = states[plan.serves], states[~plan.serves]
+            if few.numel():
+                search, plan = search.of(few), plan.of(few)
+                rough, near = search.collect(plan.wanted, plan.level)
+                scores[few], which[few] = self._of(few)._ranked(Heavy(near, rough > -math.inf), k)
         if others.numel():
-            problem = self.at(self.states[others], others)._problem(None, self.states.dtype)
-            pieces = [top_streaming(problem.rows(rows), self.separation, k) for rows in tiles(problem)]
-            weights[others] = torch.cat([piece[0][0] for piece in pieces])
-            patterns[others] = torch.cat([piece[1][0] for piece in pieces])
-        return weights, patterns
+            problem = self._of(others)._problem(None, self.states.dtype)
+            for rows in tiles(problem):
+                part = problem.rows(rows)
+                near = largest(lambda part=part: (scores_of(part, block) for block in blocks(part)), k)
+                at = others[rows]
+                scores[at], which[at] = self._of(at)._ranked(Heavy(near[1][0], near[0][0] > -math.inf), k)
+        return scores, which
+
+    def _ranked(self, candidates: Heavy, k: int) -> tuple[Tensor, Tensor]:
+        """The k largest scores among at least as many candidates."""
+        found, which = [], []
+        for part in _portions(candidates, self.stored.patterns.width):
+            own = Heavy(candidates.which[part], candidates.alive[part])
+            scores = self._of(part)._scores_of(own, self.stored.patterns)[1]
+            best, order = scores.topk(k, -1)
+            found.append(best)
+            which.append(own.which.gather(-1, order))
+        return torch.cat(found), torch.cat(which)
 
     def support(self, mass: float) -> Tensor:
         """The smallest number of patterns that carry the share `mass` of the weight, int64 (L,)."""

@@ -15,9 +15,7 @@ from hopfield.memory.certified import Answer, Certified
 _ADJOINT = 1e-6
 
 
-def retrieve(
-    first: Certified, steps: int | None, tol: float, max_steps: int, *, trajectory: bool
-) -> Retrieval:
+def retrieve(first: Certified, steps: int | None, tol: float, max_steps: int, *, trajectory: bool) -> Retrieval:
     """Update the states of an association until they stand still, or a number of times.
 
     Raises:

@@ -1,8 +1,10 @@
-"""An association by one pass over all patterns, whose rounding errors are bounded."""
+"""Softmax associations by one pass over all patterns, whose rounding errors are bounded."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,16 +16,18 @@ from hopfield.core.kernels.streaming import (
     Problem,
     backward_rows,
     blocks,
-    in_units,
     refuse_second_derivatives,
     scores,
     tiles,
 )
-from hopfield.core.separation import Softmax1, Streamable
+from hopfield.core.separation import Softmax, Softmax1
+from hopfield.core.separation.gather import packed
 from hopfield.memory.bounds import accumulation
 
 # terms summed in the data type of the scores; their sums are added in float64
 _FEW = 256
+# scores of which only the largest is looked at, unless that matters
+_GROUP = 64
 
 
 def summation_error(dtype: torch.dtype, norm: float) -> float:
@@ -32,13 +36,45 @@ def summation_error(dtype: torch.dtype, norm: float) -> float:
     return 2 * accumulation(_FEW + 16, dtype) * norm
 
 
+class Heavy(NamedTuple):
+    """Patterns that weigh much, which a pass sets aside."""
+
+    which: Tensor
+    """Indices, int64 (L, w)."""
+    alive: Tensor
+    """Which of these are no padding, bool (L, w)."""
+
+    def of(self, states: Tensor) -> Heavy:
+        """Those of some states, with no more padding than these need."""
+        alive = self.alive[states]
+        width = max(1, int(alive.sum(-1).max())) if alive.numel() else 1
+        return Heavy(self.which[states, :width], alive[:, :width])
+
+
+class Sums(NamedTuple):
+    """Sums over some patterns, float64: the mean is mixed / total, the log-sum-exp reference + log(total)."""
+
+    total: Tensor
+    """Σ exp(s - r), (L,)."""
+    mixed: Tensor
+    """Σ exp(s - r) v, (L, v)."""
+
+    def plus(self, other: Sums) -> Sums:
+        """Those over both."""
+        return Sums(self.total + other.total, self.mixed + other.mixed)
+
+
+Weigh = Callable[[Heavy, Tensor, slice], Sums]
+"""The sums over patterns that were set aside, given their reference r (L, 1) and which states it was, in float64."""
+
+
 class _CarefulSoftmax(OnlineSoftmax):
     """The running log-sum-exp and mean with few terms a sum, for one memory (B = 1)."""
 
-    def __init__(self, states: Tensor, width: int | None, *, null: bool) -> None:
+    def __init__(self, states: Tensor, width: int, *, null: bool) -> None:
         super().__init__(states, width, null=null)
-        self.total = self.total.double()
-        self.mixed = None if self.mixed is None else self.mixed.double()
+        assert self.mixed is not None
+        self.total, self.mixed = self.total.double(), self.mixed.double()
 
     def count(self, weights: Tensor) -> None:
         for some in _few(weights[0]):
@@ -61,17 +97,83 @@ def _few(rows: Tensor) -> list[Tensor]:
     return [part for part in parts if part.numel()]
 
 
-def _forward(problem: Problem, separation: Streamable) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Means (1, L, v) in float64, and the normalizer of the streaming kernels, (1, L, 1) each."""
+class _Aside:
+    """Sets scores aside that come within a distance of the largest so far; scores are in powers of two."""
+
+    def __init__(self, share: float) -> None:
+        self._depth = -math.log2(share)
+        self._top: Tensor | None = None
+        self._found: list[tuple[Tensor, Tensor]] = []
+
+    def take(self, scores: Tensor, offset: int) -> None:
+        """Take them out of a block of scores (1, L, n), whose first pattern is `offset`."""
+        block = scores[0]
+        even = block.shape[1] - block.shape[1] % _GROUP
+        parts = [block[:, :even].unflatten(1, (-1, _GROUP)), block[:, None, even:]]
+        tops = [part.amax(-1) if part.numel() else None for part in parts]
+        top = torch.cat([some for some in tops if some is not None], -1).amax(-1)
+        self._top = top if self._top is None else torch.maximum(self._top, top)
+        floor = (self._top - self._depth).unsqueeze(-1)
+        for part, some, start in zip(parts, tops, (0, even), strict=True):
+            if some is None:
+                continue
+            state, group = ((some >= floor) & (some > -math.inf)).nonzero(as_tuple=True)
+            if state.numel():
+                near, place = (part[state, group] >= floor[state]).nonzero(as_tuple=True)
+                column = start + group[near] * part.shape[2] + place
+                self._found.append((state[near], column + offset))
+                block[state[near], column] = -math.inf
+
+    def found(self, states: int) -> Heavy:
+        """All of them."""
+        row = torch.cat([row for row, _ in self._found])
+        column = torch.cat([column for _, column in self._found])
+        ones, which = packed(row, column, torch.ones_like(column, dtype=torch.float32), states)
+        return Heavy(which, ones > 0)
+
+    def reference(self) -> Tensor:
+        """The largest score (L, 1), 0 where there is none."""
+        assert self._top is not None
+        return torch.where(self._top == -math.inf, 0.0, self._top).unsqueeze(-1)
+
+
+class Pass(NamedTuple):
+    """What a pass gave."""
+
+    mean: Tensor
+    """(L, v), float64."""
+    level: Tensor
+    """The log-sum-exp, float64 (L,)."""
+    light: Tensor
+    """The share of the weight that was weighed in the data type of the pass, (L,)."""
+
+
+def _forward(problem: Problem, null: bool, share: float | None, weigh: Callable[[Heavy, Tensor], Sums]) -> Pass:
     assert problem.values is not None
-    problem, _ = in_units(problem, separation)
-    online = _CarefulSoftmax(problem.states, problem.values.shape[2], null=isinstance(separation, Softmax1))
+    problem = problem._replace(states=problem.states * LOG2E)
+    online = _CarefulSoftmax(problem.states, problem.values.shape[2], null=null)
+    aside = None if share is None else _Aside(share)
     for block in blocks(problem):
-        weights = online.weights(scores(problem, block, LOG2E))
+        some = scores(problem, block, LOG2E)
+        if aside is not None:
+            aside.take(some, block.start)
+        weights = online.weights(some)
         online.add(_mix(weights, problem.values[:, block].to(weights.dtype)))
-    mixed, normalizer = online.finish()
-    assert mixed is not None
-    return mixed, normalizer
+    assert online.mixed is not None
+    light = Sums(online.total[0, :, 0], online.mixed[0])
+    reference = online.reference[0].double()
+    if aside is None:
+        reference = torch.where(reference == -math.inf, 0.0, reference)
+        whole = light
+    else:
+        risen = torch.maximum(reference, aside.reference().double())
+        factor = torch.exp2(reference - risen)
+        light = Sums(light.total * factor[:, 0], light.mixed * factor)
+        reference = risen
+        whole = light.plus(weigh(aside.found(light.total.shape[0]), reference / LOG2E))
+    total = torch.where(whole.total == 0, 1.0, whole.total)
+    level = reference[:, 0] / LOG2E + whole.total.log()
+    return Pass(whole.mixed / total.unsqueeze(-1), level, light.total / total)
 
 
 class _Scan(torch.autograd.Function):
@@ -79,42 +181,65 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, separation: Streamable, mask: Tensor | None, states: Tensor, patterns: Any, values: Any, bias: Any
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any,
+        null: bool,
+        share: float | None,
+        weigh: Weigh,
+        mask: Tensor | None,
+        states: Tensor,
+        patterns: Any,
+        values: Any,
+        bias: Any,
+    ) -> Pass:
         problem = Problem(states, patterns, values, bias, mask)
-        parts = [_forward(problem.rows(rows), separation) for rows in tiles(problem)]
-        mixed = torch.cat([part[0] for part in parts], 1)
-        level, reference, bits = (torch.cat(entry, 1) for entry in zip(*(part[1] for part in parts), strict=True))
-        ctx.separation, ctx.problem = separation, problem
-        dtype = states.dtype
-        ctx.save_for_backward(mixed.to(dtype), level.to(dtype), reference.to(dtype), bits.to(dtype))
-        return mixed, level.squeeze(-1)
+        parts = [
+            _forward(problem.rows(rows), null, share, lambda heavy, reference, rows=rows: weigh(heavy, reference, rows))
+            for rows in tiles(problem)
+        ]
+        found = Pass(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
+        ctx.mark_non_differentiable(found.light)
+        ctx.null, ctx.problem = null, problem
+        ctx.save_for_backward(found.mean, found.level)
+        return found
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivatives()
         problem: Problem = ctx.problem
-        mixed, *normalizer = ctx.saved_tensors
+        mean, level = ctx.saved_tensors
         dtype = problem.states.dtype
-        gradients = Gradients(problem, ctx.needs_input_grad[2:])
+        # in powers of two, in two parts of which one is small
+        finite = torch.where(level == -math.inf, 0.0, level * LOG2E)
+        reference = finite.to(dtype)
+        normalizer = [entry.to(dtype).view(1, -1, 1) for entry in (level, reference, finite - reference.double())]
+        gradients = Gradients(problem, ctx.needs_input_grad[4:])
+        separation = Softmax1() if ctx.null else Softmax()
         for rows in tiles(problem):
             backward_rows(
                 problem.rows(rows),
                 rows,
-                ctx.separation,
+                separation,
                 tuple(entry[:, rows] for entry in normalizer),
-                (grads[0][:, rows].to(dtype).contiguous(), mixed[:, rows]),
-                grads[1][:, rows].to(dtype).unsqueeze(-1),
+                (grads[0][None, rows].to(dtype).contiguous(), mean[None, rows].to(dtype)),
+                grads[1][None, rows, None].to(dtype),
                 gradients,
             )
         found = (gradients.states, gradients.patterns, gradients.values, gradients.bias)
         inputs = (problem.states, problem.patterns, problem.values, problem.bias)
-        return None, None, *(None if g is None else g.to(t.dtype) for g, t in zip(found, inputs, strict=True))
+        own = (None if g is None else g.to(t.dtype) for g, t in zip(found, inputs, strict=True))
+        return None, None, None, None, *own
 
 
-def scan(problem: Problem, separation: Streamable) -> tuple[Tensor, Tensor]:
-    """Softmax means (1, L, v) and log-sum-exp (1, L) of a problem with B = 1, in float64; differentiable once."""
+def scan(problem: Problem, weigh: Weigh, *, null: bool, share: float | None) -> Pass:
+    """Softmax over all patterns of a problem with B = 1; differentiable once.
+
+    Args:
+        problem: states (1, L, d), multiplied by β, of the data type of the pass.
+        weigh: for patterns that are set aside.
+        null: whether there is a pattern of score and value 0.
+        share: patterns that weigh this share of the heaviest so far are set aside; None: none are.
+    """
     if problem.states.device.type == "cpu":
         keep_buffers()
-    result: tuple[Tensor, Tensor] = _Scan.apply(separation, problem.mask, *problem[:4])
+    result: Pass = Pass(*_Scan.apply(null, share, weigh, problem.mask, *problem[:4]))
     return result

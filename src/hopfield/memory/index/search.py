@@ -1,0 +1,169 @@
+"""Which groups decide an association, what their patterns score, and what the others can weigh at most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hopfield.core.separation import Softmax1, Streamable
+from hopfield.core.separation.gather import packed
+from hopfield.memory.index.groups import Index, Visit
+from hopfield.memory.rows import Rows
+
+# groups that each state visits first, for a lower bound of what its patterns weigh together
+_FIRST = 2
+# a state that would have to look at more of the patterns than this is better served by a pass over all of them
+_MOST = 1 / 16
+
+
+class Plan(NamedTuple):
+    """Where each state looks. For states whose plan does not serve them the other entries mean nothing."""
+
+    wanted: Tensor
+    """Which groups, bool (L, K)."""
+    level: Tensor
+    """Softmax: a lower bound of the log-sum-exp. Sparse maps: a score below which no pattern has weight. (L, 1)"""
+    rest: Tensor
+    """Softmax: an upper bound of log Σ exp(s) over the patterns of all other groups. Sparse maps: -inf. float64 (L,)"""
+    visited: Tensor
+    """Share of the patterns in the groups that are wanted, (L,)."""
+    serves: Tensor
+    """Whether few enough patterns are looked at for this to pay, bool (L,)."""
+
+    def of(self, states: Tensor) -> Plan:
+        """The plan of some states."""
+        return Plan(*(entry[states] for entry in self))
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """States that look for their patterns in the groups of an index.
+
+    Attributes:
+        index: the groups.
+        rows: the patterns.
+        states: β ξ, (L, d), of the data type of the patterns.
+        bias: β b, (N,), or None.
+        mask: bool, (1 or L, N); True takes part; or None.
+    """
+
+    index: Index
+    rows: Rows
+    states: Tensor
+    bias: Tensor | None
+    mask: Tensor | None
+
+    def of(self, states: Tensor) -> Search:
+        """The search of some states."""
+        mask = self.mask if self.mask is None or self.mask.shape[0] == 1 else self.mask[states]
+        return replace(self, states=self.states[states], mask=mask)
+
+    def plan(self, slack: Tensor, separation: Streamable, share: float) -> Plan:
+        """Choose groups, for softmax so that all others weigh at most a `share`, for sparse maps nothing.
+
+        Args:
+            slack: how far a score may be from the true one, by rounding and because patterns were, (L,).
+            separation: how scores become weights.
+            share: of the weight.
+        """
+        index, sizes = self.index, self.index.sizes
+        central, bounds = index.similarities(self.states)  # (L, K)
+        if self.bias is not None:
+            highest = index.highest(self.bias)
+            central, bounds = central + highest, bounds + highest
+        first = torch.zeros_like(bounds, dtype=torch.bool)
+        first.scatter_(1, central.topk(min(_FIRST, len(index)), -1).indices, True)
+        seen, _ = self.collect(first, bounds.new_full((bounds.shape[0], 1), -math.inf))
+        slack = slack.unsqueeze(-1)
+        if separation.sparse:
+            level = (separation.floor(seen) - 4 * slack).to(seen.dtype)
+            wanted = (bounds >= level) | first
+        else:
+            null = torch.zeros_like(seen[:, :1]) if isinstance(separation, Softmax1) else seen[:, :0]
+            level = (torch.cat([seen, null], -1).logsumexp(-1, keepdim=True) - slack).to(seen.dtype)
+            masses = bounds + sizes.log()
+            # each group that is left out at most its part of the share
+            wanted = (masses > level + math.log(share / len(index))) | first
+        visited = wanted.float() @ sizes.float() / max(1, self.rows.count)
+        serves = visited <= _MOST
+        rest = torch.full_like(visited, -math.inf, dtype=torch.float64)
+        if not separation.sparse:
+            masses = torch.where(wanted, -math.inf, masses)
+            rest = masses.amax(-1).double() + 1e-4  # for rounding
+            rest += (masses - masses.amax(-1, keepdim=True)).clamp_(min=-80.0).exp_().sum(-1).double().log()
+            rest = torch.where(wanted.all(-1), -math.inf, rest)
+        return Plan(wanted & serves.unsqueeze(-1), level, rest, visited, serves)
+
+    def visits(self, wanted: Tensor) -> Iterator[Visit]:
+        """What the wanted groups, bool (L, K), score."""
+        for visit in self.index.visits(self.states, self.rows, self.bias, wanted):
+            if self.mask is not None:
+                visit.scores.masked_fill_(~self._alive(visit), -math.inf)
+            yield visit
+
+    def _alive(self, visit: Visit) -> Tensor:
+        assert self.mask is not None
+        if self.mask.shape[0] == 1:
+            return self.mask[0][visit.which].unsqueeze(-2)
+        return self.mask[visit.states.unsqueeze(-1), visit.which.unsqueeze(-2)]
+
+    def collect(self, wanted: Tensor, floor: Tensor, light: Light | None = None) -> tuple[Tensor, Tensor]:
+        """The scores in the wanted groups that reach a floor (L, 1), and their patterns; the others go into `light`.
+
+        Returns:
+            Scores (L, w), padded with -inf, and indices (L, w).
+        """
+        row: list[Tensor] = []
+        column: list[Tensor] = []
+        value: list[Tensor] = []
+        for visit in self.visits(wanted):
+            scores = visit.scores
+            group, state, pattern = ((scores >= floor[visit.states]) & (scores > -math.inf)).nonzero(as_tuple=True)
+            row.append(visit.states[group, state])
+            column.append(visit.which[group, pattern])
+            value.append(scores[group, state, pattern])
+            if light is not None:
+                scores[group, state, pattern] = -math.inf
+                light.add(visit)
+        if not row:
+            return floor.new_full((floor.shape[0], 1), -math.inf), torch.zeros_like(floor, dtype=torch.int64)
+        return packed(torch.cat(row), torch.cat(column), torch.cat(value), floor.shape[0])
+
+
+class Light:
+    """Sums over patterns of which each weighs little: Σ exp(s - r) and Σ exp(s - r) v, float64.
+
+    Args:
+        reference: r, (L, 1).
+        values: v.
+        own: whether the values are the patterns.
+    """
+
+    # weights beneath this are as good as nothing, and slow
+    _LEAST = -60.0
+
+    def __init__(self, reference: Tensor, values: Rows, *, own: bool) -> None:
+        self.reference = reference
+        self.total = torch.zeros(reference.shape[0], dtype=torch.float64, device=reference.device)
+        self.mixed = self.total.new_zeros(reference.shape[0], values.width)
+        self._values = None if own else values
+
+    def add(self, visit: Visit) -> None:
+        """Add what was visited, whose scores are overwritten."""
+        reference = self.reference[visit.states]
+        gone = visit.scores < reference + self._LEAST
+        weights = (visit.scores - reference).clamp_(min=self._LEAST).exp_().masked_fill_(gone, 0.0)
+        values = visit.patterns if self._values is None else taken(self._values, visit.which)
+        which = visit.states.flatten()
+        self.total.index_add_(0, which, weights.sum(-1).flatten().double())
+        self.mixed.index_add_(0, which, torch.bmm(weights, values).flatten(0, 1).double())
+
+
+def taken(rows: Rows, which: Tensor) -> Tensor:
+    """Rows at indices (G, n): (G, n, v)."""
+    return rows.take(which.flatten()).unflatten(0, which.shape)
