@@ -30,7 +30,7 @@ _HEAVY = 2.0**-13
 # numbers of candidates gathered at once: they stay in a cache
 _ENTRIES = 1 << 19
 # how many of the largest weights are looked at before all are
-_LEADING = (256, 8192)
+_LEADING = 256
 # weights in memory at once when all are looked at
 _WEIGHTS = 1 << 24
 
@@ -240,7 +240,7 @@ class Certified:
             size = torch.linalg.vector_norm(found.mean, dim=-1)
             rough, fine = self._score_error(dtype), self._score_error(torch.float64)
             bound = self._soft_bound(rough, fine, found.light, size, wanted, dtype)
-            level_bound = torch.maximum(rough, fine) + summation_error(dtype, 1.0) + 1e-14 * found.level.abs()
+            level_bound = torch.maximum(rough, fine) + summation_error(dtype, 1.0, 0.0) + 1e-14 * found.level.abs()
             if rest is not None:
                 rest = rest - found.level + level_bound
                 bound = bound + left_out_error(torch.sigmoid(rest), size, wanted.norm)
@@ -251,7 +251,7 @@ class Certified:
     def _soft_bound(
         self, rough: Tensor, fine: Tensor, light: Tensor, size: Tensor, wanted: _Wanted, dtype: torch.dtype
     ) -> Tensor:
-        summed = summation_error(dtype, wanted.norm) * light + summation_error(torch.float64, wanted.norm)
+        summed = summation_error(dtype, wanted.norm, size) * light + summation_error(torch.float64, wanted.norm, size)
         moved = mean_error(rough, fine, light, size - summed, wanted.norm)
         return moved + summed + wanted.rows.slack + unit(self.states.dtype) * (size + summed)
 
@@ -325,8 +325,7 @@ class Certified:
             nothing, all_ = torch.zeros_like(rough), torch.ones_like(rough)
             worst = self._soft_bound(rough, fine, all_, nothing, wanted, dtype)
             share = _HEAVY if dtype != torch.float64 and bool((worst > self.tolerance).any()) else None
-        problem = self._problem(wanted.rows, dtype)
-        found = scan(problem, self._weigher(wanted), null=self._null(), share=share)
+        found = scan(self._problem(wanted.rows, dtype), self._weigher(wanted), null=self._null(), share=share)
         return self._soft_answer(found, wanted, dtype, None, self._all_visited())
 
     def _sparse_pass(self, wanted: _Wanted) -> Answer:
@@ -472,18 +471,13 @@ class Certified:
         result = torch.zeros(self.states.shape[0], dtype=torch.int64, device=self.states.device)
         if not self.count:
             return result
-        left = torch.arange(result.shape[0], device=result.device)
-        for leading in (*_LEADING, self.count):
-            few = min(leading, self.count)
-            more = []
-            for part in left.split(max(1, _WEIGHTS // few)):
-                these = self.at(self.states[part], part)
-                weights = these.top(few)[0]
-                result[part] = count_of(weights, mass * these._total(weights))
-                more.append(part[result[part] > few])
-            left = torch.cat(more) if more else left
-            if not left.numel():
-                break
+        few = min(_LEADING, self.count)
+        weights = self.top(few)[0]
+        result = count_of(weights, mass * self._total(weights))
+        more = (result > few).nonzero().flatten()
+        for part in more.split(max(1, _WEIGHTS // self.count)):
+            weights = self._of(part).weights().sort(-1, descending=True).values
+            result[part] = count_of(weights, mass * weights.sum(-1, keepdim=True))
         return result
 
     def _total(self, weights: Tensor) -> Tensor:

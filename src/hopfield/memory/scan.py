@@ -25,15 +25,20 @@ from hopfield.core.separation.gather import packed
 from hopfield.memory.bounds import accumulation
 
 # terms summed in the data type of the scores; their sums are added in float64
-_FEW = 256
+_FEW = 512
 # scores of which only the largest is looked at, unless that matters
 _GROUP = 64
+# rows of a block that are looked at by themselves, as a share of all
+_FEW_ROWS = 1 / 8
 
 
-def summation_error(dtype: torch.dtype, norm: float) -> float:
-    """How far sums can take the mean of vectors of norm up to `norm` from that under the weights as computed."""
-    # of the numerator and of the denominator; and the weights' own rounding, a few units each
-    return 2 * accumulation(_FEW + 16, dtype) * norm
+def summation_error(dtype: torch.dtype, norm: float, mean: Tensor | float) -> Tensor | float:
+    """How far sums can take a mean, of vectors of norm up to `norm`, from that under the weights as computed.
+
+    The numerator is off by γ Σ p_i |x_i|, the denominator by γ: together γ (norm + |m|), `mean` being |m| or more. The
+    weights are off by a few units themselves.
+    """
+    return accumulation(_FEW + 16, dtype) * (norm + mean)
 
 
 class Heavy(NamedTuple):
@@ -98,34 +103,47 @@ def _few(rows: Tensor) -> list[Tensor]:
 
 
 class _Aside:
-    """Sets scores aside that come within a distance of the largest so far; scores are in powers of two."""
+    """Sets patterns aside that weigh a share of all patterns so far, or more; scores are in powers of two."""
 
     def __init__(self, share: float) -> None:
         self._depth = -math.log2(share)
         self._top: Tensor | None = None
+        self._mass = torch.zeros(())
         self._found: list[tuple[Tensor, Tensor]] = []
 
-    def take(self, scores: Tensor, offset: int) -> None:
-        """Take them out of a block of scores (1, L, n), whose first pattern is `offset`."""
-        block = scores[0]
-        even = block.shape[1] - block.shape[1] % _GROUP
-        parts = [block[:, :even].unflatten(1, (-1, _GROUP)), block[:, None, even:]]
-        tops = [part.amax(-1) if part.numel() else None for part in parts]
-        top = torch.cat([some for some in tops if some is not None], -1).amax(-1)
-        self._top = top if self._top is None else torch.maximum(self._top, top)
-        floor = (self._top - self._depth).unsqueeze(-1)
-        for part, some, start in zip(parts, tops, (0, even), strict=True):
-            if some is None:
-                continue
-            state, group = ((some >= floor) & (some > -math.inf)).nonzero(as_tuple=True)
-            if state.numel():
-                near, place = (part[state, group] >= floor[state]).nonzero(as_tuple=True)
-                column = start + group[near] * part.shape[2] + place
-                self._found.append((state[near], column + offset))
-                block[state[near], column] = -math.inf
+    def take(self, scores: Tensor, offset: int, top: Tensor, level: Tensor) -> None:
+        """Take them out of a block of scores (1, L, n).
+
+        Args:
+            scores: are overwritten.
+            offset: the first pattern of the block.
+            top: the largest scores, (1, L, 1).
+            level: the log-sum-exp of what was left in the blocks before, (L,).
+        """
+        block, top = scores[0], top[0, :, 0]
+        if self._top is None:
+            self._top, self._mass = top, torch.zeros_like(top)
+        risen = torch.maximum(self._top, top)
+        # what was set aside counts too
+        self._mass = self._mass * torch.exp2(torch.where(risen == -math.inf, 0.0, self._top - risen))
+        self._top = risen
+        floor = torch.maximum(risen, torch.logaddexp2(level, risen + self._mass.log2())) - self._depth
+        rows = ((top >= floor) & (top > -math.inf)).nonzero().flatten()
+        if not rows.numel():
+            return
+        if rows.numel() < _FEW_ROWS * block.shape[0]:
+            row, column = (block[rows] >= floor[rows].unsqueeze(-1)).nonzero(as_tuple=True)
+            row = rows[row]
+        else:
+            row, column = _at_least(block, floor.unsqueeze(-1))
+        self._found.append((row, column + offset))
+        self._mass = self._mass.index_add(0, row, torch.exp2(block[row, column] - risen[row]))
+        block[row, column] = -math.inf
 
     def found(self, states: int) -> Heavy:
         """All of them."""
+        if not self._found:
+            return Heavy(torch.zeros(states, 1, dtype=torch.int64), torch.zeros(states, 1, dtype=torch.bool))
         row = torch.cat([row for row, _ in self._found])
         column = torch.cat([column for _, column in self._found])
         ones, which = packed(row, column, torch.ones_like(column, dtype=torch.float32), states)
@@ -135,6 +153,16 @@ class _Aside:
         """The largest score (L, 1), 0 where there is none."""
         assert self._top is not None
         return torch.where(self._top == -math.inf, 0.0, self._top).unsqueeze(-1)
+
+
+def _at_least(block: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
+    """Where scores (L, n) reach a floor (L, 1) above -inf, by the largest of groups of them first."""
+    even = block.shape[1] - block.shape[1] % _GROUP
+    groups = block[:, :even].unflatten(1, (-1, _GROUP))
+    state, group = (groups.amax(-1) >= floor).nonzero(as_tuple=True)
+    near, place = (groups[state, group] >= floor[state]).nonzero(as_tuple=True)
+    row, column = (block[:, even:] >= floor).nonzero(as_tuple=True)
+    return torch.cat([state[near], row]), torch.cat([group[near] * _GROUP + place, column + even])
 
 
 class Pass(NamedTuple):
@@ -155,9 +183,11 @@ def _forward(problem: Problem, null: bool, share: float | None, weigh: Callable[
     aside = None if share is None else _Aside(share)
     for block in blocks(problem):
         some = scores(problem, block, LOG2E)
+        top = some.amax(-1, keepdim=True)
         if aside is not None:
-            aside.take(some, block.start)
-        weights = online.weights(some)
+            level = online.reference[0, :, 0] + online.total[0, :, 0].log2().to(some.dtype)
+            aside.take(some, block.start, top, level)
+        weights = online.weights(some, top)
         online.add(_mix(weights, problem.values[:, block].to(weights.dtype)))
     assert online.mixed is not None
     light = Sums(online.total[0, :, 0], online.mixed[0])
@@ -193,7 +223,9 @@ class _Scan(torch.autograd.Function):
     ) -> Pass:
         problem = Problem(states, patterns, values, bias, mask)
         parts = [
-            _forward(problem.rows(rows), null, share, lambda heavy, reference, rows=rows: weigh(heavy, reference, rows))
+            _forward(
+                problem.rows(rows), null, share, lambda heavy, reference, rows=rows: weigh(heavy, reference, rows)
+            )
             for rows in tiles(problem)
         ]
         found = Pass(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
@@ -237,7 +269,7 @@ def scan(problem: Problem, weigh: Weigh, *, null: bool, share: float | None) -> 
         problem: states (1, L, d), multiplied by β, of the data type of the pass.
         weigh: for patterns that are set aside.
         null: whether there is a pattern of score and value 0.
-        share: patterns that weigh this share of the heaviest so far are set aside; None: none are.
+        share: patterns that weigh this share of all so far are set aside; None: none are.
     """
     if problem.states.device.type == "cpu":
         keep_buffers()

@@ -36,12 +36,15 @@ class OnlineSoftmax:
         # what a processor decides at once would stall an accelerator
         self._ask = states.device.type == "cpu"
 
-    def weights(self, scores: Tensor) -> Tensor:
-        """The weights 2^(s - reference) of a block of scores (B, L, n), which are overwritten."""
+    def weights(self, scores: Tensor, top: Tensor | None = None) -> Tensor:
+        """The weights 2^(s - reference) of a block of scores (B, L, n), which are overwritten.
+
+        `top` (B, L, 1), if it is known, is no less than any of them.
+        """
         if self._first and self._spread:
             self._clamp = not self._ask or bool(scores.amin() - scores.amax() < self._lowest)
         self._first = False
-        top = scores.amax(-1, keepdim=True)
+        top = scores.amax(-1, keepdim=True) if top is None else top
         rises = top > self.reference + _SLACK
         if not self._ask or bool(rises.any()):
             # a reference of 0 where that is near enough saves subtracting it

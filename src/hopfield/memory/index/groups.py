@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hopfield.core.kernels.matmul import similarities
 from hopfield.errors import HopfieldError
 from hopfield.memory.index.kmeans import KMeans, library, nearest
 from hopfield.memory.rows import Rows
@@ -30,6 +31,13 @@ _FLAT = 256
 _SAMPLE = 1 << 17
 # numbers in one block of work: what fits the caches is gathered several times faster
 _ENTRIES = 1 << 19
+
+
+class Pairs(NamedTuple):
+    """States and the groups they look at, int64 (P,) each."""
+
+    states: Tensor
+    groups: Tensor
 
 
 class Visit(NamedTuple):
@@ -142,7 +150,7 @@ class Index:
         # rounding of the product in single precision: at most d units for each of |c| |ξ|
         unit = torch.finfo(torch.float32).eps * (self.centres.shape[1] + 8)
         radii = self.radii + unit * (torch.linalg.vector_norm(self.centres, dim=-1) + self.radii)
-        central = states @ self.centres.mT
+        central = similarities(states.unsqueeze(0), self.centres.unsqueeze(0))[0]
         return central, torch.addcmul(central, length, radii)
 
     def highest(self, bias: Tensor) -> Tensor:
@@ -151,17 +159,18 @@ class Index:
         lowest = torch.full((len(self),), -math.inf, dtype=bias.dtype, device=bias.device)
         return lowest.scatter_reduce_(0, group, bias[self.order], "amax")
 
-    def visits(self, states: Tensor, rows: Rows, bias: Tensor | None, wanted: Tensor) -> Iterator[Visit]:
-        """The scores of states (L, d), multiplied by β, with all patterns of the groups that each of them wants.
+    def visits(self, states: Tensor, rows: Rows, bias: Tensor | None, pairs: Pairs) -> Iterator[Visit]:
+        """The scores of states (L, d), multiplied by β, with all patterns of the groups that they are paired with.
 
         Args:
             states: β ξ.
             rows: the patterns.
             bias: β b, (N,).
-            wanted: bool (L, K).
+            pairs: which states look at which groups.
         """
-        group, state = wanted.mT.nonzero(as_tuple=True)
-        groups, counts = group.unique_consecutive(return_counts=True)
+        by_group = pairs.groups.argsort(stable=True)
+        state = pairs.states[by_group]
+        groups, counts = pairs.groups[by_group].unique_consecutive(return_counts=True)
         first = counts.cumsum(0) - counts
         sizes = self.sizes[groups]
         # groups that fill about the same matrix, one behind the other

@@ -12,20 +12,22 @@ from torch import Tensor
 
 from hopfield.core.separation import Softmax1, Streamable
 from hopfield.core.separation.gather import packed
-from hopfield.memory.index.groups import Index, Visit
+from hopfield.memory.index.groups import Index, Pairs, Visit
 from hopfield.memory.rows import Rows
 
 # groups that each state visits first, for a lower bound of what its patterns weigh together
 _FIRST = 2
 # a state that would have to look at more of the patterns than this is better served by a pass over all of them
 _MOST = 1 / 16
+# logarithms of weights beneath which they are as good as nothing, and slow
+_LEAST = -80.0
 
 
 class Plan(NamedTuple):
     """Where each state looks. For states whose plan does not serve them the other entries mean nothing."""
 
-    wanted: Tensor
-    """Which groups, bool (L, K)."""
+    wanted: Pairs
+    """Which groups."""
     level: Tensor
     """Softmax: a lower bound of the log-sum-exp. Sparse maps: a score below which no pattern has weight. (L, 1)"""
     rest: Tensor
@@ -36,8 +38,13 @@ class Plan(NamedTuple):
     """Whether few enough patterns are looked at for this to pay, bool (L,)."""
 
     def of(self, states: Tensor) -> Plan:
-        """The plan of some states."""
-        return Plan(*(entry[states] for entry in self))
+        """The plan of some states, in ascending order."""
+        place = torch.full_like(self.serves, -1, dtype=torch.int64)
+        place[states] = torch.arange(states.shape[0], device=states.device)
+        at = place[self.wanted.states]
+        kept = at >= 0
+        pairs = Pairs(at[kept], self.wanted.groups[kept])
+        return Plan(pairs, self.level[states], self.rest[states], self.visited[states], self.serves[states])
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,31 +83,37 @@ class Search:
         if self.bias is not None:
             highest = index.highest(self.bias)
             central, bounds = central + highest, bounds + highest
-        first = torch.zeros_like(bounds, dtype=torch.bool)
-        first.scatter_(1, central.topk(min(_FIRST, len(index)), -1).indices, True)
-        seen, _ = self.collect(first, bounds.new_full((bounds.shape[0], 1), -math.inf))
+        count = bounds.shape[0]
+        nearest = central.topk(min(_FIRST, len(index)), -1).indices
+        every = torch.arange(count, device=nearest.device)
+        seen, _ = self.collect(
+            Pairs(every.repeat_interleave(nearest.shape[1]), nearest.flatten()), bounds.new_full((count, 1), -math.inf)
+        )
         slack = slack.unsqueeze(-1)
         if separation.sparse:
             level = (separation.floor(seen) - 4 * slack).to(seen.dtype)
-            wanted = (bounds >= level) | first
+            wanted = bounds >= level
         else:
             null = torch.zeros_like(seen[:, :1]) if isinstance(separation, Softmax1) else seen[:, :0]
             level = (torch.cat([seen, null], -1).logsumexp(-1, keepdim=True) - slack).to(seen.dtype)
-            masses = bounds + sizes.log()
+            bounds += sizes.log()
             # each group that is left out at most its part of the share
-            wanted = (masses > level + math.log(share / len(index))) | first
-        visited = wanted.float() @ sizes.float() / max(1, self.rows.count)
-        serves = visited <= _MOST
+            wanted = bounds > level + math.log(share / len(index))
+        # many groups are hopeless at once, and so is listing them
+        serves = wanted.sum(-1) <= _MOST * len(index)
+        wanted &= serves.unsqueeze(-1)
+        pairs = Pairs(*wanted.nonzero(as_tuple=True))
+        looked = torch.zeros(count, device=nearest.device).index_add_(0, pairs.states, sizes[pairs.groups].float())
+        visited = looked / max(1, self.rows.count)
         rest = torch.full_like(visited, -math.inf, dtype=torch.float64)
         if not separation.sparse:
-            masses = torch.where(wanted, -math.inf, masses)
-            rest = masses.amax(-1).double() + 1e-4  # for rounding
-            rest += (masses - masses.amax(-1, keepdim=True)).clamp_(min=-80.0).exp_().sum(-1).double().log()
-            rest = torch.where(wanted.all(-1), -math.inf, rest)
-        return Plan(wanted & serves.unsqueeze(-1), level, rest, visited, serves)
+            base = torch.where(level == -math.inf, 0.0, level)
+            others = bounds.sub_(base).clamp_(min=_LEAST).exp_().masked_fill_(wanted, 0.0).sum(-1)
+            rest = (1.001 * others.double()).log() + base.squeeze(-1).double()  # for rounding
+        return Plan(pairs, level, rest, visited, serves)
 
-    def visits(self, wanted: Tensor) -> Iterator[Visit]:
-        """What the wanted groups, bool (L, K), score."""
+    def visits(self, wanted: Pairs) -> Iterator[Visit]:
+        """What the wanted groups score."""
         for visit in self.index.visits(self.states, self.rows, self.bias, wanted):
             if self.mask is not None:
                 visit.scores.masked_fill_(~self._alive(visit), -math.inf)
@@ -112,7 +125,7 @@ class Search:
             return self.mask[0][visit.which].unsqueeze(-2)
         return self.mask[visit.states.unsqueeze(-1), visit.which.unsqueeze(-2)]
 
-    def collect(self, wanted: Tensor, floor: Tensor, light: Light | None = None) -> tuple[Tensor, Tensor]:
+    def collect(self, wanted: Pairs, floor: Tensor, light: Light | None = None) -> tuple[Tensor, Tensor]:
         """The scores in the wanted groups that reach a floor (L, 1), and their patterns; the others go into `light`.
 
         Returns:
@@ -144,9 +157,6 @@ class Light:
         own: whether the values are the patterns.
     """
 
-    # weights beneath this are as good as nothing, and slow
-    _LEAST = -60.0
-
     def __init__(self, reference: Tensor, values: Rows, *, own: bool) -> None:
         self.reference = reference
         self.total = torch.zeros(reference.shape[0], dtype=torch.float64, device=reference.device)
@@ -156,8 +166,8 @@ class Light:
     def add(self, visit: Visit) -> None:
         """Add what was visited, whose scores are overwritten."""
         reference = self.reference[visit.states]
-        gone = visit.scores < reference + self._LEAST
-        weights = (visit.scores - reference).clamp_(min=self._LEAST).exp_().masked_fill_(gone, 0.0)
+        gone = visit.scores < reference + _LEAST
+        weights = (visit.scores - reference).clamp_(min=_LEAST).exp_().masked_fill_(gone, 0.0)
         values = visit.patterns if self._values is None else taken(self._values, visit.which)
         which = visit.states.flatten()
         self.total.index_add_(0, which, weights.sum(-1).flatten().double())
