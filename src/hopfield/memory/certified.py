@@ -208,7 +208,7 @@ class Certified:
     def _by_groups(self, search: Search, plan: Plan, wanted: _Wanted) -> Answer:
         if self.separation.sparse:
             with torch.no_grad():
-                scores, which = search.collect(plan.wanted, plan.level)
+                scores, which = search.collect(search.visits(plan.wanted), plan.level)
             return self._by_candidates(Heavy(which, scores > -math.inf), wanted)._replace(visited=plan.visited)
         search = replace(search, states=self.states * self.beta)
         weigh = self._weigher(wanted)
@@ -444,7 +444,7 @@ class Certified:
             few, others = states[plan.serves], states[~plan.serves]
             if few.numel():
                 search, plan = search.of(few), plan.of(few)
-                rough, near = search.collect(plan.wanted, plan.level)
+                rough, near = search.collect(search.visits(plan.wanted), plan.level)
                 scores[few], which[few] = self._of(few)._ranked(Heavy(near, rough > -math.inf), k)
         if others.numel():
             problem = self._of(others)._problem(None, self.states.dtype)

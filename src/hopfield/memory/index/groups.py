@@ -153,11 +153,13 @@ class Index:
         central = similarities(states.unsqueeze(0), self.centres.unsqueeze(0))[0]
         return central, torch.addcmul(central, length, radii)
 
-    def highest(self, bias: Tensor) -> Tensor:
-        """The largest bias (N,) of each group, (K,)."""
+    def biases(self, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and the largest bias (N,) of each group, (K,) each."""
         group = torch.repeat_interleave(torch.arange(len(self), device=bias.device), self.sizes)
         lowest = torch.full((len(self),), -math.inf, dtype=bias.dtype, device=bias.device)
-        return lowest.scatter_reduce_(0, group, bias[self.order], "amax")
+        ordered = bias[self.order]
+        mean = torch.zeros_like(lowest).index_add_(0, group, ordered) / self.sizes
+        return mean, lowest.scatter_reduce_(0, group, ordered, "amax")
 
     def visits(self, states: Tensor, rows: Rows, bias: Tensor | None, pairs: Pairs) -> Iterator[Visit]:
         """The scores of states (L, d), multiplied by β, with all patterns of the groups that they are paired with.

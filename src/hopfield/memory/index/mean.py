@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from hopfield.core.kernels.streaming import refuse_second_derivatives
-from hopfield.memory.index.search import Light, Plan, Search, taken
+from hopfield.memory.index.search import Light, Plan, Search, level_of, taken
 from hopfield.memory.rows import Rows
 from hopfield.memory.scan import Heavy, Pass, Sums, Weigh
 
 
 def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, share: float) -> Pass:
-    light = Light(plan.level, values, own=values is search.rows)
-    scores, which = search.collect(plan.wanted, plan.level + math.log(share), light)
-    reference = plan.level.double()
+    visits = search.again(plan)
+    level = level_of(visits(), plan.level)
+    light = Light(level, values, own=values is search.rows)
+    scores, which = search.collect(visits(), level + math.log(share), light)
+    reference = level.double()
     sums = Sums(light.total, light.mixed)
     whole = sums.plus(weigh(Heavy(which, scores > -math.inf), reference, slice(None)))
     total = whole.total + torch.exp(-reference[:, 0]) if null else whole.total
@@ -68,6 +70,6 @@ def group_mean(search: Search, plan: Plan, values: Rows, weigh: Weigh, *, null: 
         values: whose mean is taken.
         weigh: for patterns that are set aside.
         null: whether there is a pattern of score and value 0.
-        share: patterns that weigh this share of the plan's level are set aside.
+        share: patterns that weigh this share of the whole are set aside.
     """
     return Pass(*_GroupMean.apply(search, plan, values, weigh, null, share, search.states))

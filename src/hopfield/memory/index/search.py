@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,10 +17,16 @@ from hopfield.memory.rows import Rows
 
 # groups that each state visits first, for a lower bound of what its patterns weigh together
 _FIRST = 2
+# groups per state that are no more work than these
+_ENOUGH = 32
+# numbers of patterns that are kept to be visited twice
+_KEPT = 1 << 25
 # a state that would have to look at more of the patterns than this is better served by a pass over all of them
 _MOST = 1 / 16
 # logarithms of weights beneath which they are as good as nothing, and slow
 _LEAST = -80.0
+# and above which they are not told apart
+_MUCH = 600.0
 
 
 class Plan(NamedTuple):
@@ -81,29 +87,34 @@ class Search:
         index, sizes = self.index, self.index.sizes
         central, bounds = index.similarities(self.states)  # (L, K)
         if self.bias is not None:
-            highest = index.highest(self.bias)
-            central, bounds = central + highest, bounds + highest
-        count = bounds.shape[0]
-        nearest = central.topk(min(_FIRST, len(index)), -1).indices
-        every = torch.arange(count, device=nearest.device)
-        seen, _ = self.collect(
-            Pairs(every.repeat_interleave(nearest.shape[1]), nearest.flatten()), bounds.new_full((count, 1), -math.inf)
-        )
+            mean, highest = index.biases(self.bias)
+            central, bounds = central + mean, bounds + highest
         slack = slack.unsqueeze(-1)
-        if separation.sparse:
-            level = (separation.floor(seen) - 4 * slack).to(seen.dtype)
-            wanted = bounds >= level
-        else:
-            null = torch.zeros_like(seen[:, :1]) if isinstance(separation, Softmax1) else seen[:, :0]
-            level = (torch.cat([seen, null], -1).logsumexp(-1, keepdim=True) - slack).to(seen.dtype)
+        level = self.states.new_full((central.shape[0], 1), -math.inf)
+        weighty = math.log(share / len(index))
+        if not separation.sparse:
             bounds += sizes.log()
-            # each group that is left out at most its part of the share
-            wanted = bounds > level + math.log(share / len(index))
+            if self.mask is None:
+                # the mean of exp(s) over a group is no less than exp at its centre, by Jensen's inequality
+                level = (_log_sum_exp(central + sizes.log()) - 2 * slack).to(level.dtype)
+        # each group that is left out weighs at most its part of the share
+        wanted = bounds > level + weighty
+        many = (wanted.sum(-1) > _ENOUGH).nonzero().flatten()
+        if many.numel():  # what the nearest groups hold is a better bound
+            seen = self.of(many)._first(central[many])
+            if separation.sparse:
+                level[many] = (separation.floor(seen) - 4 * slack[many]).to(level.dtype)
+                wanted[many] = bounds[many] >= level[many]
+            else:
+                null = torch.zeros_like(seen[:, :1]) if isinstance(separation, Softmax1) else seen[:, :0]
+                found = _log_sum_exp(torch.cat([seen, null], -1)) - slack[many]
+                level[many] = torch.maximum(level[many], found.to(level.dtype))
+                wanted[many] = bounds[many] > level[many] + weighty
         # many groups are hopeless at once, and so is listing them
         serves = wanted.sum(-1) <= _MOST * len(index)
         wanted &= serves.unsqueeze(-1)
         pairs = Pairs(*wanted.nonzero(as_tuple=True))
-        looked = torch.zeros(count, device=nearest.device).index_add_(0, pairs.states, sizes[pairs.groups].float())
+        looked = torch.zeros(wanted.shape[0], device=wanted.device).index_add_(0, pairs.states, sizes[pairs.groups].float())
         visited = looked / max(1, self.rows.count)
         rest = torch.full_like(visited, -math.inf, dtype=torch.float64)
         if not separation.sparse:
@@ -112,6 +123,13 @@ class Search:
             rest = (1.001 * others.double()).log() + base.squeeze(-1).double()  # for rounding
         return Plan(pairs, level, rest, visited, serves)
 
+    def _first(self, central: Tensor) -> Tensor:
+        """The scores in the groups with the nearest centres, (L, w)."""
+        nearest = central.topk(min(_FIRST, central.shape[1]), -1).indices
+        states = torch.arange(central.shape[0], device=central.device).repeat_interleave(nearest.shape[1])
+        floor = central.new_full((central.shape[0], 1), -math.inf, dtype=self.states.dtype)
+        return self.collect(self.visits(Pairs(states, nearest.flatten())), floor)[0]
+
     def visits(self, wanted: Pairs) -> Iterator[Visit]:
         """What the wanted groups score."""
         for visit in self.index.visits(self.states, self.rows, self.bias, wanted):
@@ -119,14 +137,22 @@ class Search:
                 visit.scores.masked_fill_(~self._alive(visit), -math.inf)
             yield visit
 
+    def again(self, plan: Plan) -> Callable[[], Iterable[Visit]]:
+        """The visits of a plan, as often as they are asked for; kept where they are few."""
+        if int(self.index.sizes[plan.wanted.groups].sum()) * self.rows.width <= _KEPT:
+            visits = list(self.visits(plan.wanted))
+            return lambda: visits
+        return lambda: self.visits(plan.wanted)
+
     def _alive(self, visit: Visit) -> Tensor:
         assert self.mask is not None
         if self.mask.shape[0] == 1:
             return self.mask[0][visit.which].unsqueeze(-2)
         return self.mask[visit.states.unsqueeze(-1), visit.which.unsqueeze(-2)]
 
-    def collect(self, wanted: Pairs, floor: Tensor, light: Light | None = None) -> tuple[Tensor, Tensor]:
-        """The scores in the wanted groups that reach a floor (L, 1), and their patterns; the others go into `light`.
+    @staticmethod
+    def collect(visits: Iterable[Visit], floor: Tensor, light: Light | None = None) -> tuple[Tensor, Tensor]:
+        """The scores that reach a floor (L, 1), and their patterns; the others go into `light`.
 
         Returns:
             Scores (L, w), padded with -inf, and indices (L, w).
@@ -134,7 +160,7 @@ class Search:
         row: list[Tensor] = []
         column: list[Tensor] = []
         value: list[Tensor] = []
-        for visit in self.visits(wanted):
+        for visit in visits:
             scores = visit.scores
             group, state, pattern = ((scores >= floor[visit.states]) & (scores > -math.inf)).nonzero(as_tuple=True)
             row.append(visit.states[group, state])
@@ -146,6 +172,26 @@ class Search:
         if not row:
             return floor.new_full((floor.shape[0], 1), -math.inf), torch.zeros_like(floor, dtype=torch.int64)
         return packed(torch.cat(row), torch.cat(column), torch.cat(value), floor.shape[0])
+
+
+def level_of(visits: Iterable[Visit], start: Tensor) -> Tensor:
+    """The log-sum-exp of all that was visited (or less, if that is far above `start`), (L, 1)."""
+    base = torch.where(start == -math.inf, 0.0, start)
+    total = torch.zeros(base.shape[0], dtype=torch.float64, device=base.device)
+    for visit in visits:
+        top = visit.scores.amax(-1, keepdim=True)
+        top = torch.where(top == -math.inf, 0.0, top)
+        part = (visit.scores - top).clamp_(min=_LEAST).exp_().sum(-1) * (visit.scores[..., 0] > -math.inf)
+        rise = (top - base[visit.states]).squeeze(-1).double().clamp_(max=_MUCH).exp_()
+        total.index_add_(0, visit.states.flatten(), (part * rise).flatten())
+    return base + total.log().unsqueeze(-1).to(base.dtype)
+
+
+def _log_sum_exp(scores: Tensor) -> Tensor:
+    """The log-sum-exp of rows, (L, 1); what is far beneath the largest does not count, and would be slow."""
+    top = scores.amax(-1, keepdim=True)
+    top = torch.where(top == -math.inf, 0.0, top)
+    return (scores - top).clamp_(min=_LEAST).exp_().sum(-1, keepdim=True).log_().add_(top)
 
 
 class Light:
