@@ -36,6 +36,9 @@ class Association(Protocol):
     def energy(self) -> Tensor:
         """The energy of the states that went into it."""
 
+    def energy_bound(self) -> Tensor | None:
+        """How far that may be from the exact energy, where it is known."""
+
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         """The k largest weights and their patterns, (..., k) each."""
 
@@ -61,6 +64,9 @@ class _Whole:
 
     def energy(self) -> Tensor:
         return task_energy(self.task)
+
+    def energy_bound(self) -> Tensor | None:
+        return None
 
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         return top(self.task, k)
@@ -127,6 +133,12 @@ class Retrieval:
     def energy(self) -> Tensor:
         """Energy of the final states, (*batch,)."""
         return self._found.energy().reshape(self.steps.shape)
+
+    @cached_property
+    def energy_bound(self) -> Tensor | None:
+        """Where there is an `error_bound`, how far `energy` can be from the exact one, (*batch,)."""
+        bound = self._found.energy_bound()
+        return None if bound is None else bound.reshape(self.steps.shape)
 
     def reshape(self, lead: torch.Size) -> Retrieval:
         """The same with the queries arranged in other dimensions."""

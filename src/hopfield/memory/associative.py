@@ -166,11 +166,10 @@ class AssociativeMemory:
         if self.bias is not None and bias is not None:
             bias = bias.unsqueeze(0) if single and isinstance(bias, Tensor) and bias.dim() == 0 else bias
             bias = _check_bias(bias, patterns)
-        index = None if self._index is None else self._stored().index
-        if index is not None:
-            index = index.joined(Index.of(TensorRows(patterns.detach())).to(patterns.device))
+        groups = None if self._index is None else self._stored().index
         self.patterns = torch.cat([self.patterns, patterns])
-        self._index = None if index is None else (_version(self.patterns), index)
+        if groups is not None:
+            self._index = (_version(self.patterns), groups.joined(Index.of(TensorRows(patterns.detach()))))
         if self.values is not None and values is not None:
             self.values = torch.cat([self.values, values.to(self.values)])
         if self.bias is not None and bias is not None:
@@ -202,9 +201,10 @@ class AssociativeMemory:
             raise HopfieldError(f"index {wrong} is outside the memory of {count} patterns")
         keep = torch.ones(count, dtype=torch.bool, device=self.patterns.device)
         keep[index.to(keep.device)] = False
-        index = None if self._index is None else self._stored().index
+        groups = None if self._index is None else self._stored().index
         self.patterns = self.patterns[keep]
-        self._index = None if index is None else (_version(self.patterns), index.kept(keep))
+        if groups is not None:
+            self._index = (_version(self.patterns), groups.kept(keep))
         self.values = None if self.values is None else self.values[keep]
         self.bias = None if self.bias is None else self.bias[keep]
 

@@ -70,10 +70,14 @@ def left_out_error(share: Tensor, mean: Tensor, norm: float) -> Tensor:
 
 
 def sparse_change(separation: Separation, score: Tensor, support: Tensor) -> Tensor:
-    """Bound of Σ |p_i - p'_i| for a sparse map when scores are off by up to `score`; infinite where none is known.
+    """Bound of Σ |p_i - p'_i| for a sparse map when scores are off by up to `score`.
 
-    -H is strongly convex on the weights of k patterns in the 1-norm: with (p - p')·(s - s') ≥ |p - p'|² / k^(α-1) for
-    entmax of α ≤ 2, |p - p'|^α / ((α-1) k^(α-1)) for α ≥ 2, and |p - p'|² / (4 k^(3/2)) for the normmax of α = 2.
+    By (p - p')·(s - s') ≥ (p - p')·(g - g') for gradients g of -H at p, and how convex -H is on k patterns, v = p - p':
+
+    * entmax: v·(g - g') ≥ |v|₁² / k^(α-1) for α ≤ 2, ≥ |v|₁^α / ((α-1) k^(α-1)) for α ≥ 2;
+    * normmax: by the moduli of convexity of the norms, (α-1) ε² / 8 for α ≤ 2 and ε^α / (α 2^α) for α ≥ 2, of the unit
+      vectors p / |p|, which are at least |v|₁ / (2 k^(1-1/α)) apart;
+    * top-k: that of softmax, where it is certain which patterns take part.
 
     Args:
         separation: the map.
@@ -85,8 +89,11 @@ def sparse_change(separation: Separation, score: Tensor, support: Tensor) -> Ten
     if isinstance(separation, Entmax):
         order = separation.alpha - 1
         return support**order * score if order <= 1 else support * (order * score) ** (1 / order)
-    if isinstance(separation, Normmax) and separation.alpha == 2:
-        return 4 * support**1.5 * score
+    if isinstance(separation, Normmax):
+        alpha = separation.alpha
+        if alpha <= 2:
+            return 8 * support ** (3 - 3 / alpha) * score / (alpha - 1)
+        return 4 * (alpha * score) ** (1 / (alpha - 1)) * support ** (1 + 1 / alpha)
     if isinstance(separation, TopK):
         return torch.special.expm1(2 * score.clamp(max=300.0))
     return torch.full_like(score, math.inf)

@@ -185,7 +185,7 @@ class Certified:
         return self.at(self.states[rows], rows)
 
     def _check(self, bound: Tensor) -> None:
-        if bound.numel() and float(bound.max()) > self.tolerance:
+        if bound.numel() and not float(bound.max()) <= self.tolerance:
             kept = "" if self.stored.patterns.slack == 0 else " and the rounding of the patterns where they are kept"
             raise HopfieldError(
                 f"the tolerance {self.tolerance:g} cannot be kept: rounding to {self.states.dtype}{kept} may change a "
@@ -461,9 +461,10 @@ class Certified:
         for part in _portions(candidates, self.stored.patterns.width):
             own = Heavy(candidates.which[part], candidates.alive[part])
             scores = self._of(part)._scores_of(own, self.stored.patterns)[1]
-            best, order = scores.topk(k, -1)
-            found.append(best)
-            which.append(own.which.gather(-1, order))
+            best, order = scores.topk(min(k, scores.shape[1]), -1)
+            missing = (0, k - best.shape[1])  # where fewer take part
+            found.append(F.pad(best, missing, value=-math.inf))
+            which.append(F.pad(own.which.gather(-1, order), missing))
         return torch.cat(found), torch.cat(which)
 
     def support(self, mass: float) -> Tensor:

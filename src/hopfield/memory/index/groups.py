@@ -68,6 +68,8 @@ class Index:
     """c, float32 (K, d)."""
     radii: Tensor
     """r, float32 (K,), rounded up."""
+    means: bool = True
+    """Whether the centres are the means of their groups."""
 
     def __len__(self) -> int:
         """The number of groups K."""
@@ -127,6 +129,7 @@ class Index:
             torch.cat([self.starts, other.starts[1:] + count]),
             torch.cat([self.centres, other.centres]),
             torch.cat([self.radii, other.radii]),
+            means=self.means and other.means,
         )
 
     def kept(self, keep: Tensor) -> Index:
@@ -137,11 +140,12 @@ class Index:
         starts = before[self.starts]
         left = starts.diff() > 0
         starts = torch.cat([starts[:-1][left], starts[-1:]])
-        return Index(places[self.order[stays]], starts, self.centres[left], self.radii[left])
+        return Index(places[self.order[stays]], starts, self.centres[left], self.radii[left], means=False)
 
     def to(self, device: torch.device) -> Index:
         """The same on another device."""
-        return Index(*(tensor.to(device) for tensor in (self.order, self.starts, self.centres, self.radii)))
+        tensors = (self.order, self.starts, self.centres, self.radii)
+        return Index(*(tensor.to(device) for tensor in tensors), means=self.means)
 
     def similarities(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """c·ξ for states (L, d), and upper bounds of x·ξ over each group, float32 (L, K) each."""

@@ -16,15 +16,16 @@ from hopfield.memory.scan import Heavy, Pass, Sums, Weigh
 
 def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, share: float) -> Pass:
     visits = search.again(plan)
-    level = level_of(visits(), plan.level)
-    light = Light(level, values, own=values is search.rows)
+    level = level_of(visits(), search.states)
+    light = Light(torch.where(level == -math.inf, 0.0, level), values, own=values is search.rows)
     scores, which = search.collect(visits(), level + math.log(share), light)
-    reference = level.double()
+    reference = torch.where(level == -math.inf, 0.0, level).double()
     sums = Sums(light.total, light.mixed)
     whole = sums.plus(weigh(Heavy(which, scores > -math.inf), reference, slice(None)))
     total = whole.total + torch.exp(-reference[:, 0]) if null else whole.total
+    level = reference[:, 0] + total.log()
     total = torch.where(total == 0, 1.0, total)
-    return Pass(whole.mixed / total.unsqueeze(-1), reference[:, 0] + total.log(), light.total / total)
+    return Pass(whole.mixed / total.unsqueeze(-1), level, light.total / total)
 
 
 class _GroupMean(torch.autograd.Function):

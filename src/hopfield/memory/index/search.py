@@ -25,8 +25,6 @@ _KEPT = 1 << 25
 _MOST = 1 / 16
 # logarithms of weights beneath which they are as good as nothing, and slow
 _LEAST = -80.0
-# and above which they are not told apart
-_MUCH = 600.0
 
 
 class Plan(NamedTuple):
@@ -94,7 +92,7 @@ class Search:
         weighty = math.log(share / len(index))
         if not separation.sparse:
             bounds += sizes.log()
-            if self.mask is None:
+            if index.means and self.mask is None:
                 # the mean of exp(s) over a group is no less than exp at its centre, by Jensen's inequality
                 level = (_log_sum_exp(central + sizes.log()) - 2 * slack).to(level.dtype)
         # each group that is left out weighs at most its part of the share
@@ -174,23 +172,28 @@ class Search:
         return packed(torch.cat(row), torch.cat(column), torch.cat(value), floor.shape[0])
 
 
-def level_of(visits: Iterable[Visit], start: Tensor) -> Tensor:
-    """The log-sum-exp of all that was visited (or less, if that is far above `start`), (L, 1)."""
-    base = torch.where(start == -math.inf, 0.0, start)
-    total = torch.zeros(base.shape[0], dtype=torch.float64, device=base.device)
+def level_of(visits: Iterable[Visit], states: Tensor) -> Tensor:
+    """The log-sum-exp of all that states (L, d) visited, (L, 1); -inf where that is nothing."""
+    top = states.new_full((states.shape[0],), -math.inf)
+    total = torch.zeros_like(top)
     for visit in visits:
-        top = visit.scores.amax(-1, keepdim=True)
-        top = torch.where(top == -math.inf, 0.0, top)
-        part = (visit.scores - top).clamp_(min=_LEAST).exp_().sum(-1) * (visit.scores[..., 0] > -math.inf)
-        rise = (top - base[visit.states]).squeeze(-1).double().clamp_(max=_MUCH).exp_()
-        total.index_add_(0, visit.states.flatten(), (part * rise).flatten())
-    return base + total.log().unsqueeze(-1).to(base.dtype)
+        who = visit.states.flatten()
+        here = visit.scores.amax(-1, keepdim=True)
+        risen = top.scatter_reduce(0, who, here.flatten(), "amax")
+        total *= torch.exp(top - _finite(risen))
+        top = risen
+        part = (visit.scores - _finite(here)).clamp_(min=_LEAST).exp_().sum(-1).flatten()
+        total.index_add_(0, who, part * torch.exp(here.flatten() - _finite(top)[who]))
+    return (_finite(top) + total.log()).unsqueeze(-1)
+
+
+def _finite(scores: Tensor) -> Tensor:
+    return torch.where(scores == -math.inf, 0.0, scores)
 
 
 def _log_sum_exp(scores: Tensor) -> Tensor:
     """The log-sum-exp of rows, (L, 1); what is far beneath the largest does not count, and would be slow."""
-    top = scores.amax(-1, keepdim=True)
-    top = torch.where(top == -math.inf, 0.0, top)
+    top = _finite(scores.amax(-1, keepdim=True))
     return (scores - top).clamp_(min=_LEAST).exp_().sum(-1, keepdim=True).log_().add_(top)
 
 

@@ -1,0 +1,230 @@
+"""Certified retrieval: every result is as near to the exact one as its bound says, and that is near enough."""
+
+import pytest
+import torch
+
+from hopfield import AssociativeMemory
+from hopfield.errors import HopfieldError
+from hopfield.memory import certified
+from hopfield.memory.index import search
+from hopfield.separation import Entmax, Normmax, Softmax, Softmax1, Sparsemax, TopK
+from tests.core.catalogue import Sharper, examples, normal, yes
+from tests.memory.certificates import KINDS, distance, exact, some
+
+EXACT = [Softmax(), Softmax1(), Sparsemax(), TopK(3)]
+each_kind = pytest.mark.parametrize("kind", KINDS)
+each_exact = pytest.mark.parametrize("separation", EXACT, ids=repr)
+each_beta = pytest.mark.parametrize("beta", [0.1, 1.0, 10.0, 100.0, 1e3, 1e4])
+WAYS = ("pass", "index")
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """Through an index whose groups always serve, or over all patterns."""
+    if request.param == "index":
+        monkeypatch.setattr(search, "_MOST", 1.0)
+    return request.param
+
+
+def near(one, other, within=1e-5):
+    torch.testing.assert_close(one, other, rtol=within, atol=within)
+
+
+def memory_of(way, patterns, **options):
+    memory = AssociativeMemory(patterns, **options)
+    if way == "index":
+        memory.build_index(size=8)
+    return memory
+
+
+def holds(found, wanted, tolerance):
+    """Every error is within its bound, and that within the tolerance."""
+    error = distance(found.values, wanted)
+    assert bool((error <= found.error_bound).all()), float((error - found.error_bound).max())
+    assert float(found.error_bound.max()) <= tolerance
+
+
+@each_kind
+@each_exact
+@each_beta
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_the_bound_holds_and_is_within_the_tolerance(way, kind, separation, beta, dtype):
+    _, patterns, query = some(kind, 1, dtype=dtype)
+    memory = memory_of(way, patterns, beta=beta, separation=separation)
+    norm = float(patterns.double().norm(dim=-1).max())
+    for tolerance in (1e-2 * norm, 1e-4 * norm):
+        found = memory.retrieve(query, steps=1, tolerance=tolerance)
+        holds(found, exact(query, patterns, patterns, beta, separation=separation)[0], tolerance)
+        assert found.state.dtype == torch.promote_types(dtype, torch.float32)
+        assert bool(((found.visited > 0) & (found.visited <= 1)).all())
+        if way == "pass":
+            assert bool((found.visited == 1).all())
+
+
+@each_exact
+@examples(15)
+def test_the_bound_holds_with_values_biases_and_masks(way, separation, seed):
+    # which of the same patterns take part among the first k would decide between their values
+    kind = KINDS[seed % (len(KINDS) - isinstance(separation, TopK))]
+    g, patterns, query = some(kind, seed, count=300, states=10, dtype=torch.float64 if seed % 3 == 0 else torch.float32)
+    values = 5 * normal(g, len(patterns), 3).to(patterns.dtype)
+    bias = -patterns.square().sum(-1) / 2 if seed % 2 else normal(g, len(patterns)).to(patterns.dtype)
+    mask = yes(g, *((1,) if seed % 5 else (10,)), len(patterns), chance=0.7) if seed % 4 else None
+    beta = float(10 ** (4 * torch.rand((), generator=g)))
+    memory = memory_of(way, patterns, values=values, bias=bias, beta=beta, separation=separation)
+    found = memory.retrieve(query, steps=1, tolerance=1e-3, mask=mask)
+    holds(found, exact(query, patterns, values, beta, bias=bias, mask=mask, separation=separation)[0], 1e-3)
+    states = exact(query, patterns, patterns, beta, bias=bias, mask=mask, separation=separation)[0]
+    assert bool((distance(found.state, states) <= found.error_bound).all())
+
+
+@each_kind
+@each_beta
+def test_the_energy_is_within_its_bound(way, kind, beta):
+    _, patterns, query = some(kind, 2)
+    memory = memory_of(way, patterns, beta=beta)
+    found = memory.retrieve(query, steps=1, tolerance=1e-3)
+    level = torch.as_tensor(exact(found.state, patterns, patterns, beta)[1].astype("float64"))
+    x = patterns.double()
+    wanted = (len(x) ** 1.0 * torch.ones(())).double().log() / beta - level / beta
+    wanted = wanted + found.state.double().square().sum(-1) / 2 + x.square().sum(-1).max() / 2
+    bound = found.energy_bound
+    assert bool(((found.energy.double() - wanted).abs() <= bound.double() + 1e-6).all())
+    assert float(bound.max()) < 1e-2 + 1 / beta
+
+
+@pytest.mark.parametrize("separation", [*EXACT, Entmax(), Entmax(1), Entmax(3), Normmax()], ids=repr)
+@examples(8)
+def test_everything_else_agrees_with_the_memory_without_a_tolerance(way, separation, seed):
+    g, patterns, query = some("clustered", seed, count=200, states=7, dtype=torch.float64)
+    beta = float(torch.exp(2 * normal(g)) * 5)
+    options = {"values": normal(g, 200, 2), "bias": 0.1 * normal(g, 200), "beta": beta, "separation": separation}
+    mask = yes(g, 7, 200, chance=0.9) if seed % 2 else None
+    one = memory_of(way, patterns, **options).retrieve(query, tolerance=1e-5, mask=mask, max_steps=30)
+    other = AssociativeMemory(patterns, **options).retrieve(query, mask=mask, max_steps=30)
+    for name in ("state", "values", "energy", "potential", "weights"):
+        near(getattr(one, name), getattr(other, name))
+    assert torch.equal(one.support(0.9), other.support(0.9))
+    near(one.top(5)[0], other.top(5)[0])
+    assert torch.equal(one.converged, other.converged)
+
+
+@pytest.mark.parametrize("separation", [Softmax(), Softmax1(), Sparsemax(), Entmax()], ids=repr)
+@pytest.mark.parametrize("steps", [1, 3, None])
+def test_gradients_agree_with_the_memory_without_a_tolerance(way, separation, steps):
+    g, patterns, query = some("clustered", 3, count=150, states=6, dtype=torch.float64)
+    values = normal(g, 150, 2)
+    above = normal(g, 6, 2), normal(g, 6, patterns.shape[1])
+    gradients = []
+    for memory, tolerance in (
+        (memory_of(way, patterns, values=values, separation=separation, beta=torch.tensor(3.0).double()), 1e-9),
+        (AssociativeMemory(patterns, values=values, separation=separation, beta=torch.tensor(3.0).double()), None),
+    ):
+        beta, state = memory.beta.requires_grad_(), query.clone().requires_grad_()
+        found = memory.retrieve(state, steps=steps, tolerance=tolerance, tol=1e-12)
+        loss = (found.values * above[0]).sum() + (found.state * above[1]).sum()
+        gradients.append(torch.autograd.grad(loss, (state, beta), allow_unused=True))
+    for one, other in zip(*gradients, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            near(one, other)
+
+
+@each_kind
+def test_no_answer_depends_on_the_neighbours_in_the_batch(way, kind):
+    _, patterns, query = some(kind, 4)
+    memory = memory_of(way, patterns, beta=30.0)
+    together = memory.retrieve(query, tolerance=1e-3, max_steps=20)
+    alone = [memory.retrieve(one, tolerance=1e-3, max_steps=20) for one in query]
+    near(together.state, torch.stack([one.state for one in alone]))
+    assert torch.equal(together.visited, torch.stack([one.visited for one in alone]))
+    assert [one.state.shape for one in alone] == [query.shape[1:]] * len(query)
+
+
+def test_queries_keep_their_shape(way):
+    _, patterns, query = some("clustered", 5)
+    found = memory_of(way, patterns, beta=20.0).retrieve(query.reshape(2, 3, 4, -1), tolerance=1e-3, trajectory=True, steps=2)
+    assert found.state.shape == (2, 3, 4, 12)
+    assert found.error_bound.shape == found.visited.shape == found.energy.shape == (2, 3, 4)
+    assert found.trajectory.shape == (3, 2, 3, 4, 12)
+
+
+def test_few_patterns_are_visited_where_few_matter():
+    _, patterns, query = some("clustered", 6, count=20_000, size=16)
+    memory = memory_of("index", patterns, beta=60.0)
+    found = memory.retrieve(patterns[:50], steps=1, tolerance=1e-4)
+    assert float(found.visited.max()) < 0.05
+    holds(found, exact(patterns[:50], patterns, patterns, 60.0)[0], 1e-4)
+
+
+def test_added_and_removed_patterns_count(way):
+    g, patterns, query = some("clustered", 7)
+    memory = memory_of(way, patterns[:500], beta=40.0)
+    memory.add(patterns[500:])
+    memory.add(patterns[0])
+    whole = torch.cat([patterns, patterns[:1]])
+    holds(memory.retrieve(query, steps=1, tolerance=1e-4), exact(query, whole, whole, 40.0)[0], 1e-4)
+    gone = torch.randperm(len(whole), generator=g)[:300]
+    memory.remove(gone)
+    left = whole[~torch.isin(torch.arange(len(whole)), gone)]
+    assert torch.equal(memory.patterns, left)
+    holds(memory.retrieve(query, steps=1, tolerance=1e-4), exact(query, left, left, 40.0)[0], 1e-4)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_tiny_memories(way, count):
+    patterns = torch.eye(3)[:count]
+    memory = memory_of(way, patterns, beta=2.0)
+    found = memory.retrieve(torch.ones(2, 3), tolerance=1e-4)
+    near(found.state, AssociativeMemory(patterns, beta=2.0).retrieve(torch.ones(2, 3)).state)
+    assert bool((found.error_bound <= 1e-4).all())
+    assert found.energy.isfinite().all()
+
+
+def test_nothing_to_attend_to(way):
+    _, patterns, query = some("uniform", 8)
+    found = memory_of(way, patterns).retrieve(query, tolerance=1e-4, mask=torch.zeros(len(patterns), dtype=torch.bool))
+    assert not found.state.any()
+    assert not found.error_bound.any()
+    assert found.energy.isfinite().all()
+    assert not found.support(0.9).any()
+
+
+# --------------------------------------------------------------------------------------------------------------- errors
+
+
+def test_a_tolerance_that_cannot_be_kept_is_refused(way):
+    _, patterns, query = some("uniform", 9)
+    with pytest.raises(HopfieldError, match=r"tolerance 1e-12 cannot be kept: rounding to torch.float32 may change"):
+        memory_of(way, patterns).retrieve(query, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("tolerance", [0, -1.0, float("nan"), "small"])
+def test_a_tolerance_must_be_above_zero(tolerance):
+    with pytest.raises(HopfieldError, match="tolerance must be a number above 0"):
+        AssociativeMemory(torch.eye(3)).retrieve(torch.ones(3), tolerance=tolerance)
+
+
+def test_nothing_is_proved_of_functions_of_others():
+    with pytest.raises(HopfieldError, match="nothing is proved of the separation function Sharper"):
+        AssociativeMemory(torch.eye(3), separation=Sharper()).retrieve(torch.ones(3), tolerance=0.1)
+
+
+def test_an_index_knows_when_it_is_out_of_date():
+    memory = AssociativeMemory(torch.eye(3))
+    memory.build_index()
+    memory.patterns[0] = 5.0
+    with pytest.raises(HopfieldError, match=r"changed since the index was built: call build_index\(\) again"):
+        memory.retrieve(torch.ones(3), tolerance=0.1)
+    memory.build_index()
+    assert float(memory.retrieve(torch.ones(3), tolerance=0.1).state[0]) > 4
+
+
+def test_heavy_patterns_and_double_precision_where_single_is_not_enough(monkeypatch):
+    """At β where single precision cannot do, whatever weighs much is weighed again; where that cannot do, all is."""
+    _, patterns, query = some("uniform", 10, count=5000)
+    memory = AssociativeMemory(patterns, beta=300.0)
+    wanted = exact(query, patterns, patterns, 300.0)[0]
+    holds(memory.retrieve(query, steps=1, tolerance=1e-4), wanted, 1e-4)
+    monkeypatch.setattr(certified, "_HEAVY", 0.5)
+    holds(memory.retrieve(query, steps=1, tolerance=1e-5), wanted, 1e-5)
