@@ -84,7 +84,7 @@ class Kind:
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                self._check(path, metadata)
+                self.check(path, metadata)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
             if _digest(tensors, metadata) != metadata["sha256"]:
                 raise HopfieldError(f"{path} is damaged: its contents do not have the checksum they were written with")
@@ -110,7 +110,8 @@ class Kind:
             ) from error
         return made
 
-    def _check(self, path: Path, metadata: dict[str, str]) -> None:
+    def check(self, path: Path, metadata: dict[str, str]) -> None:
+        """Refuse metadata of another kind, or of a later version."""
         if metadata.get("format") != self.format:
             raise HopfieldError(f"{path} is a safetensors file but not a {self.noun} written by {self.writer}")
         if not metadata.get("version", "").isdecimal():

@@ -143,14 +143,16 @@ def test_no_answer_depends_on_the_neighbours_in_the_batch(way, kind):
 
 def test_queries_keep_their_shape(way):
     _, patterns, query = some("clustered", 5)
-    found = memory_of(way, patterns, beta=20.0).retrieve(query.reshape(2, 3, 4, -1), tolerance=1e-3, trajectory=True, steps=2)
+    found = memory_of(way, patterns, beta=20.0).retrieve(
+        query.reshape(2, 3, 4, -1), tolerance=1e-3, trajectory=True, steps=2
+    )
     assert found.state.shape == (2, 3, 4, 12)
     assert found.error_bound.shape == found.visited.shape == found.energy.shape == (2, 3, 4)
     assert found.trajectory.shape == (3, 2, 3, 4, 12)
 
 
 def test_few_patterns_are_visited_where_few_matter():
-    _, patterns, query = some("clustered", 6, count=20_000, size=16)
+    _, patterns, _ = some("clustered", 6, count=20_000, size=16)
     memory = memory_of("index", patterns, beta=60.0)
     found = memory.retrieve(patterns[:50], steps=1, tolerance=1e-4)
     assert float(found.visited.max()) < 0.05

@@ -95,8 +95,9 @@ class Retrieval:
     _found: Association = field(repr=False)
     """The same at the final state."""
     error_bound: Tensor | None = None
-    """For a retrieval with a tolerance, and of a memory on disk: how far `state` can be from what the exact update makes
-    of the state before it, proved for every query, (*batch,); with values, the larger of this and the same of them."""
+    """For a retrieval with a tolerance, and of a memory on disk: how far `state` can be from what the exact update
+    makes of the state before it, proved for every query, (*batch,); with values, the larger of this and the same of
+    them."""
     visited: Tensor | None = None
     """In the same case, the share of the patterns that the last update looked at, (*batch,)."""
 

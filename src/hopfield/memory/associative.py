@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from os import PathLike
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ from hopfield.memory.index.groups import GROUP, Index
 from hopfield.memory.loop import retrieve as certified_retrieve
 from hopfield.memory.rows import TensorRows
 from hopfield.progress import Progress
+
+if TYPE_CHECKING:
+    from hopfield.memory.disk.memory import DiskMemory
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -52,10 +56,10 @@ class AssociativeMemory:
         separation: str | Separation = "softmax",
         bias: Tensor | None = None,
     ) -> None:
-        self.patterns = _check_rows("patterns", patterns, None)
-        self.values = None if values is None else _check_rows("values", values, self.patterns)
-        self.bias = None if bias is None else _check_bias(bias, self.patterns)
-        self.beta = _check_scalar(beta)
+        self.patterns = check_rows("patterns", patterns, None)
+        self.values = None if values is None else check_rows("values", values, self.patterns)
+        self.bias = None if bias is None else check_bias(bias, self.patterns)
+        self.beta = check_scalar(beta)
         self.separation = resolve(separation)
         self._measured: tuple[Any, Stored] | None = None
         self._index: tuple[Any, Index] | None = None
@@ -71,6 +75,21 @@ class AssociativeMemory:
             f"AssociativeMemory({count} patterns of size {size}, beta={float(self.beta):g}, "
             f"separation={self.separation!r}, {kind} on {self.patterns.device})"
         )
+
+    @property
+    def size(self) -> int:
+        """The size d of a pattern."""
+        return self.patterns.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the patterns."""
+        return self.patterns.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the patterns are."""
+        return self.patterns.device
 
     def retrieve(
         self,
@@ -97,8 +116,8 @@ class AssociativeMemory:
             tol: see `hopfield.retrieve`.
             max_steps: updates after which a query gives up.
             trajectory: keep the states on the way.
-            tolerance: the largest error of a state (and of values) that will do, in their own units, above 0; 1e-4 of the
-                patterns' norm, say. None: as exact as the data type.
+            tolerance: the largest error of a state (and of values) that will do, in their own units, above 0; 1e-4 of
+                the patterns' norm, say. None: as exact as the data type.
 
         Returns:
             A `Retrieval` with entries of shape (*batch, ...).
@@ -108,7 +127,7 @@ class AssociativeMemory:
                 another shape or dtype; a tolerance that is not above 0, or that the data type cannot keep; otherwise
                 as `hopfield.retrieve`.
         """
-        states = self._states(query, None if tolerance is None else _wide(self.patterns))
+        states = self._states(query, None if tolerance is None else torch.promote_types(self.dtype, torch.float32))
         if tolerance is not None:
             first = self._certified(states, mask, tolerance)
             return certified_retrieve(first, steps, tol, max_steps, trajectory=trajectory).reshape(states.shape[:-1])
@@ -141,31 +160,8 @@ class AssociativeMemory:
             HopfieldError: another size than the stored patterns, entries that are not finite, values or biases
                 missing or superfluous. Nothing is stored then.
         """
-        single = isinstance(patterns, Tensor) and patterns.dim() == 1
-        patterns = _check_rows("patterns", patterns.unsqueeze(0) if single else patterns, None)
-        patterns = _check_rows("patterns", patterns.to(self.patterns), None)
-        if patterns.shape[1] != self.patterns.shape[1]:
-            raise HopfieldError(
-                f"the memory stores patterns of size {self.patterns.shape[1]}, got size {patterns.shape[1]} "
-                f"(shape {tuple(patterns.shape)})"
-            )
-        for name, own, new in (("values", self.values, values), ("bias", self.bias, bias)):
-            if (own is None) != (new is None):
-                raise HopfieldError(
-                    f"the memory has no {name}, but {name} came with the new patterns"
-                    if own is None
-                    else f"the memory has {name}: pass {name}= for the new patterns as well"
-                )
-        if self.values is not None and values is not None:
-            values = values.unsqueeze(0) if single and isinstance(values, Tensor) and values.dim() == 1 else values
-            values = _check_rows("values", values, patterns)
-            if values.shape[1] != self.values.shape[1]:
-                raise HopfieldError(
-                    f"the memory stores values of size {self.values.shape[1]}, got shape {tuple(values.shape)}"
-                )
-        if self.bias is not None and bias is not None:
-            bias = bias.unsqueeze(0) if single and isinstance(bias, Tensor) and bias.dim() == 0 else bias
-            bias = _check_bias(bias, patterns)
+        patterns, values, bias = self._checked(patterns, values, bias)
+        patterns = check_rows("patterns", patterns.to(self.patterns), None)
         groups = None if self._index is None else self._stored().index
         self.patterns = torch.cat([self.patterns, patterns])
         if groups is not None:
@@ -181,26 +177,7 @@ class AssociativeMemory:
         Raises:
             HopfieldError: an index outside -N ... N-1, or not an integer. Nothing is forgotten then.
         """
-        try:
-            listed = list(indices) if isinstance(indices, Iterable) and not isinstance(indices, Tensor) else indices
-            index = torch.as_tensor(listed)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise HopfieldError(f"remove needs integer indices, got {indices!r}") from error
-        if not isinstance(indices, Tensor) and index.numel() == 0:
-            index = index.long()
-        if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool or index.dim() > 1:
-            raise HopfieldError(
-                f"remove needs integer indices, got {index.dtype} of shape {tuple(index.shape)}; "
-                "for a mask use mask.nonzero().flatten()"
-            )
-        index = index.long()
-        count = len(self)
-        outside = (index < -count) | (index >= count)
-        if bool(outside.any()):
-            wrong = int(index.reshape(-1)[outside.reshape(-1)][0])
-            raise HopfieldError(f"index {wrong} is outside the memory of {count} patterns")
-        keep = torch.ones(count, dtype=torch.bool, device=self.patterns.device)
-        keep[index.to(keep.device)] = False
+        keep = self._keep(indices)
         groups = None if self._index is None else self._stored().index
         self.patterns = self.patterns[keep]
         if groups is not None:
@@ -261,6 +238,127 @@ class AssociativeMemory:
         patterns, values, bias, beta, separation = storage.load(path)
         return cls(patterns, values=values, beta=beta, separation=separation, bias=bias)
 
+    @staticmethod
+    def open(
+        path: str | PathLike[str],
+        *,
+        beta: float | Tensor | None = None,
+        separation: str | Separation | None = None,
+        memory_limit: int = 1 << 28,
+    ) -> DiskMemory:
+        """Open a memory that `build` made, whose patterns stay on disk and are read as they are needed.
+
+        Args:
+            path: its folder.
+            beta: in place of the one it was built with.
+            separation: in place of the one it was built with.
+            memory_limit: bytes of the files that this process holds in its memory at once, about; default 256 MiB.
+
+        Raises:
+            HopfieldError: there is no such memory; a file of it is missing, truncated, damaged, foreign or of a later
+                format (a damaged pattern is found when it is read).
+        """
+        from hopfield.memory.disk.memory import DiskMemory
+
+        return DiskMemory(Path(path), beta=beta, separation=separation, memory_limit=memory_limit)
+
+    @staticmethod
+    def build(
+        path: str | PathLike[str],
+        blocks: Iterable[Tensor | dict[str, Tensor]],
+        *,
+        storage: str = "float32",
+        beta: float | Tensor = 1.0,
+        separation: str | Separation = "softmax",
+        memory_limit: int = 1 << 28,
+        progress: Progress | None = None,
+    ) -> DiskMemory:
+        """Make a memory on disk of patterns that come block by block, and may be more than fit into memory.
+
+        Interrupted or killed, the same call goes on where it stopped: blocks that are stored already are compared and
+        passed over.
+
+        Args:
+            path: folder for the memory; made if it is not there.
+            blocks: patterns (n, d), or dicts of `patterns` (n, d), `values` (n, v) and `bias` (n,).
+            storage: how patterns are kept: "float32"; "bfloat16" in half the space; "int8" with a factor per pattern,
+                in about a quarter. What rounding changes is counted in the error bounds of retrievals.
+            beta: inverse temperature β > 0.
+            separation: a name or an object of `hopfield.separation`.
+            memory_limit: see `open`.
+            progress: called with what is being done, how much is done, and of how much.
+
+        Raises:
+            HopfieldError: patterns that are not finite floating-point matrices of one size; no blocks; an unknown
+                storage; the folder holds something else or cannot be written; the disk is full.
+        """
+        from hopfield.memory.disk.memory import build
+
+        return build(
+            path,
+            blocks,
+            storage=storage,
+            beta=beta,
+            separation=separation,
+            memory_limit=memory_limit,
+            progress=progress,
+        )
+
+    def _checked(
+        self, patterns: Tensor, values: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Patterns to add, with what belongs to them, as matrices."""
+        single = isinstance(patterns, Tensor) and patterns.dim() == 1
+        patterns = check_rows("patterns", patterns.unsqueeze(0) if single else patterns, None)
+        if patterns.shape[1] != self.size:
+            raise HopfieldError(
+                f"the memory stores patterns of size {self.size}, got size {patterns.shape[1]} "
+                f"(shape {tuple(patterns.shape)})"
+            )
+        stored = self._stored()
+        for name, own, new in (("values", stored.values, values), ("bias", stored.bias, bias)):
+            if (own is None) != (new is None):
+                raise HopfieldError(
+                    f"the memory has no {name}, but {name} came with the new patterns"
+                    if own is None
+                    else f"the memory has {name}: pass {name}= for the new patterns as well"
+                )
+        if stored.values is not None and values is not None:
+            values = values.unsqueeze(0) if single and isinstance(values, Tensor) and values.dim() == 1 else values
+            values = check_rows("values", values, patterns)
+            if values.shape[1] != stored.values.width:
+                raise HopfieldError(
+                    f"the memory stores values of size {stored.values.width}, got shape {tuple(values.shape)}"
+                )
+        if bias is not None:
+            bias = bias.unsqueeze(0) if single and isinstance(bias, Tensor) and bias.dim() == 0 else bias
+            bias = check_bias(bias, patterns)
+        return patterns, values, bias
+
+    def _keep(self, indices: int | Iterable[int] | Tensor) -> Tensor:
+        """Which patterns are left without those at these indices, bool (N,)."""
+        try:
+            listed = list(indices) if isinstance(indices, Iterable) and not isinstance(indices, Tensor) else indices
+            index = torch.as_tensor(listed)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise HopfieldError(f"remove needs integer indices, got {indices!r}") from error
+        if not isinstance(indices, Tensor) and index.numel() == 0:
+            index = index.long()
+        if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool or index.dim() > 1:
+            raise HopfieldError(
+                f"remove needs integer indices, got {index.dtype} of shape {tuple(index.shape)}; "
+                "for a mask use mask.nonzero().flatten()"
+            )
+        index = index.long()
+        count = len(self)
+        outside = (index < -count) | (index >= count)
+        if bool(outside.any()):
+            wrong = int(index.reshape(-1)[outside.reshape(-1)][0])
+            raise HopfieldError(f"index {wrong} is outside the memory of {count} patterns")
+        keep = torch.ones(count, dtype=torch.bool, device=self.device)
+        keep[index.to(keep.device)] = False
+        return keep
+
     def _mask(self, mask: Tensor, states: Tensor) -> Tensor:
         """The mask as (1 or L, N) for L flattened states."""
         if not isinstance(mask, Tensor):
@@ -274,7 +372,7 @@ class AssociativeMemory:
                 f"mask must be bool and broadcast to (*batch, N) = {(*lead, count)}, True for patterns that take part; "
                 f"got {mask.dtype} of shape {tuple(mask.shape)}"
             )
-        mask = mask.to(self.patterns.device)
+        mask = mask.to(self.device)
         width = mask.shape[-1]
         return mask.reshape(1, width) if mask.dim() == 1 else mask.expand(*lead, width).reshape(lead.numel(), width)
 
@@ -284,8 +382,8 @@ class AssociativeMemory:
         separation = self.separation
         if not isinstance(separation, Streamable):
             raise HopfieldError(
-                f"nothing is proved of the separation function {type(separation).__name__}: leave the tolerance out, or "
-                "take one of hopfield.separation"
+                f"nothing is proved of the separation function {type(separation).__name__}: leave the tolerance out, "
+                "or take one of hopfield.separation"
             )
         soft = separation.exponential and not separation.sparse and separation.sums_to_one
         return Certified(
@@ -313,12 +411,12 @@ class AssociativeMemory:
     def _states(self, query: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         if not isinstance(query, Tensor):
             raise HopfieldError(f"query must be a tensor (*batch, d), got {type(query).__name__}; use torch.as_tensor")
-        size = self.patterns.shape[1]
+        size = self.size
         if query.dim() == 0 or query.shape[-1] != size:
             raise HopfieldError(
                 f"query must be (*batch, {size}) to match the stored patterns, got shape {tuple(query.shape)}"
             )
-        query = query.to(self.patterns.device, self.patterns.dtype if dtype is None else dtype)
+        query = query.to(self.device, self.dtype if dtype is None else dtype)
         if not bool(torch.isfinite(query).all()):
             raise HopfieldError(
                 "query has entries that are not finite (NaN or infinity); replace them first, or, if they are only "
@@ -327,7 +425,7 @@ class AssociativeMemory:
         return query
 
 
-def _check_rows(name: str, tensor: Tensor, like: Tensor | None) -> Tensor:
+def check_rows(name: str, tensor: Tensor, like: Tensor | None) -> Tensor:
     """A finite floating-point matrix, with one row for each row of `like`."""
     rows = "N" if like is None else str(like.shape[0])
     if not isinstance(tensor, Tensor):
@@ -362,7 +460,8 @@ def _wide(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _check_bias(bias: Tensor, patterns: Tensor) -> Tensor:
+def check_bias(bias: Tensor, patterns: Tensor) -> Tensor:
+    """Finite biases, one per pattern."""
     if not isinstance(bias, Tensor) or bias.shape != patterns.shape[:1]:
         came = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
         raise HopfieldError(f"bias must be a tensor of shape ({patterns.shape[0]},), one per pattern; got {came}")
@@ -373,7 +472,8 @@ def _check_bias(bias: Tensor, patterns: Tensor) -> Tensor:
     return bias.to(patterns.device)
 
 
-def _check_scalar(beta: float | Tensor) -> float | Tensor:
+def check_scalar(beta: float | Tensor) -> float | Tensor:
+    """A single inverse temperature."""
     beta = check_beta(beta)
     if isinstance(beta, Tensor) and beta.numel() != 1:
         raise HopfieldError(

@@ -4,8 +4,8 @@ The exact association is that of the patterns as they were stored, in real arith
 patterns (or values) whose mean is taken; scores are compared in natural logarithms.
 
 Rounding follows the standard model of floating-point arithmetic: an inner product of n terms is off by at most
-n u / (1 - n u) times that of the absolute values, in whatever order it is summed (Higham 2002, "Accuracy and stability of
-numerical algorithms", Sec. 3.1), u half a unit in the last place.
+n u / (1 - n u) times that of the absolute values, in whatever order it is summed (Higham 2002, "Accuracy and stability
+of numerical algorithms", Sec. 3.1), u half a unit in the last place.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def mean_error(rough: Tensor, fine: Tensor, light: Tensor, mean: Tensor, norm: f
     moved = torch.special.expm1(rough) * share.sqrt() + torch.special.expm1(fine)
     left = 1 + share * torch.special.expm1(-rough) + torch.special.expm1(-fine)
     apart = torch.where(left > 0, moved / left.clamp(min=1e-300), math.inf) * spread
-    return torch.minimum(same, apart).nan_to_num(nan=math.inf).clamp(max=2 * norm)
+    bound: Tensor = torch.minimum(same, apart).nan_to_num(nan=math.inf)
+    return torch.clamp(bound, max=2 * norm)
 
 
 def left_out_error(share: Tensor, mean: Tensor, norm: float) -> Tensor:
@@ -95,5 +96,6 @@ def sparse_change(separation: Separation, score: Tensor, support: Tensor) -> Ten
             return 8 * support ** (3 - 3 / alpha) * score / (alpha - 1)
         return 4 * (alpha * score) ** (1 / (alpha - 1)) * support ** (1 + 1 / alpha)
     if isinstance(separation, TopK):
-        return torch.special.expm1(2 * score.clamp(max=300.0))
+        change: Tensor = torch.special.expm1(2 * score.clamp(max=300.0))
+        return change
     return torch.full_like(score, math.inf)

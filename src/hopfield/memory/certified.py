@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -42,7 +42,7 @@ class Stored:
     Attributes:
         patterns: x.
         values: what is recalled, or None for the patterns.
-        bias: b, (N,), of the data type of the patterns, or None.
+        bias: b, float64 (N,), or None.
         index: groups of the patterns, or None.
         norm: the largest norm of a pattern, or a little more.
         value_norm: the same of the values.
@@ -71,7 +71,7 @@ class Stored:
             return cls(
                 rows,
                 own,
-                None if bias is None else bias.to(rows.dtype),
+                None if bias is None else bias.double(),
                 None,
                 norm,
                 norm if own is None else own.norm(),
@@ -100,6 +100,11 @@ class _Wanted(NamedTuple):
 
     rows: Rows
     norm: float
+
+
+def _scores_by_block(problem: Problem) -> Iterator[Tensor]:
+    """The scores of one pass over the patterns."""
+    return (scores_of(problem, block) for block in blocks(problem))
 
 
 def _joined(parts: list[Answer], states: Tensor) -> Answer:
@@ -353,9 +358,7 @@ class Certified:
             error = self._score_error(self.states.dtype)[rows].view(1, -1, 1)
             few = separation.k if isinstance(separation, TopK) else 1
 
-            def passed(part: Problem = part) -> Iterator[Tensor]:
-                return (scores_of(part, block) for block in blocks(part))
-
+            passed = partial(_scores_by_block, part)
             floor = separation.floor(maxima(passed, few)) - 4 * error
             collected = above(passed, floor)
             if collected is None:
@@ -390,7 +393,8 @@ class Certified:
         stored = self.stored
         length = torch.linalg.vector_norm(self.states.detach(), dim=-1, dtype=torch.float64) * (1 + 1e-6)
         rounded = score_error(self._number(), length, stored.norm, stored.bias_size, stored.patterns.width, dtype)
-        return rounded + self._number() * length * stored.patterns.slack
+        total: Tensor = rounded + self._number() * length * stored.patterns.slack
+        return total
 
     # ------------------------------------------------------------------------------------------ what else can be asked
 
@@ -449,10 +453,9 @@ class Certified:
         if others.numel():
             problem = self._of(others)._problem(None, self.states.dtype)
             for rows in tiles(problem):
-                part = problem.rows(rows)
-                near = largest(lambda part=part: (scores_of(part, block) for block in blocks(part)), k)
-                at = others[rows]
-                scores[at], which[at] = self._of(at)._ranked(Heavy(near[1][0], near[0][0] > -math.inf), k)
+                part, at = problem.rows(rows), others[rows]
+                best = largest(partial(_scores_by_block, part), k)
+                scores[at], which[at] = self._of(at)._ranked(Heavy(best[1][0], best[0][0] > -math.inf), k)
         return scores, which
 
     def _ranked(self, candidates: Heavy, k: int) -> tuple[Tensor, Tensor]:

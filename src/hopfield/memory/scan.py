@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -69,8 +70,11 @@ class Sums(NamedTuple):
         return Sums(self.total + other.total, self.mixed + other.mixed)
 
 
-Weigh = Callable[[Heavy, Tensor, slice], Sums]
-"""The sums over patterns that were set aside, given their reference r (L, 1) and which states it was, in float64."""
+class Weigh(Protocol):
+    """Weighs patterns that were set aside."""
+
+    def __call__(self, heavy: Heavy, reference: Tensor, states: slice) -> Sums:
+        """The sums over them, given their reference r (L, 1), float64, and which states it was."""
 
 
 class _CarefulSoftmax(OnlineSoftmax):
@@ -177,9 +181,10 @@ class Pass(NamedTuple):
 
 
 def _forward(problem: Problem, null: bool, share: float | None, weigh: Callable[[Heavy, Tensor], Sums]) -> Pass:
-    assert problem.values is not None
+    values = problem.values
+    assert values is not None
     problem = problem._replace(states=problem.states * LOG2E)
-    online = _CarefulSoftmax(problem.states, problem.values.shape[2], null=null)
+    online = _CarefulSoftmax(problem.states, values.shape[2], null=null)
     aside = None if share is None else _Aside(share)
     for block in blocks(problem):
         some = scores(problem, block, LOG2E)
@@ -188,7 +193,7 @@ def _forward(problem: Problem, null: bool, share: float | None, weigh: Callable[
             level = online.reference[0, :, 0] + online.total[0, :, 0].log2().to(some.dtype)
             aside.take(some, block.start, top, level)
         weights = online.weights(some, top)
-        online.add(_mix(weights, problem.values[:, block].to(weights.dtype)))
+        online.add(_mix(weights, values[:, block].to(weights.dtype)))
     assert online.mixed is not None
     light = Sums(online.total[0, :, 0], online.mixed[0])
     reference = online.reference[0].double()
@@ -222,12 +227,7 @@ class _Scan(torch.autograd.Function):
         bias: Any,
     ) -> Pass:
         problem = Problem(states, patterns, values, bias, mask)
-        parts = [
-            _forward(
-                problem.rows(rows), null, share, lambda heavy, reference, rows=rows: weigh(heavy, reference, rows)
-            )
-            for rows in tiles(problem)
-        ]
+        parts = [_forward(problem.rows(rows), null, share, partial(weigh, states=rows)) for rows in tiles(problem)]
         found = Pass(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
         ctx.mark_non_differentiable(found.light)
         ctx.null, ctx.problem = null, problem
@@ -258,7 +258,7 @@ class _Scan(torch.autograd.Function):
             )
         found = (gradients.states, gradients.patterns, gradients.values, gradients.bias)
         inputs = (problem.states, problem.patterns, problem.values, problem.bias)
-        own = (None if g is None else g.to(t.dtype) for g, t in zip(found, inputs, strict=True))
+        own = (None if g is None or t is None else g.to(t.dtype) for g, t in zip(found, inputs, strict=True))
         return None, None, None, None, *own
 
 

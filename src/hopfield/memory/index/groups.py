@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -144,8 +144,8 @@ class Index:
 
     def to(self, device: torch.device) -> Index:
         """The same on another device."""
-        tensors = (self.order, self.starts, self.centres, self.radii)
-        return Index(*(tensor.to(device) for tensor in tensors), means=self.means)
+        names = ("order", "starts", "centres", "radii")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def similarities(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """c·ξ for states (L, d), and upper bounds of x·ξ over each group, float32 (L, K) each."""
@@ -158,12 +158,13 @@ class Index:
         return central, torch.addcmul(central, length, radii)
 
     def biases(self, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean and the largest bias (N,) of each group, (K,) each."""
+        """The mean and the largest bias (N,) of each group, float32 (K,) each."""
         group = torch.repeat_interleave(torch.arange(len(self), device=bias.device), self.sizes)
-        lowest = torch.full((len(self),), -math.inf, dtype=bias.dtype, device=bias.device)
-        ordered = bias[self.order]
+        lowest = torch.full((len(self),), -math.inf, device=bias.device)
+        ordered = bias[self.order].float()
         mean = torch.zeros_like(lowest).index_add_(0, group, ordered) / self.sizes
-        return mean, lowest.scatter_reduce_(0, group, ordered, "amax")
+        highest = lowest.scatter_reduce_(0, group, ordered, "amax")
+        return mean, highest + 2e-7 * highest.abs()  # rounded up
 
     def visits(self, states: Tensor, rows: Rows, bias: Tensor | None, pairs: Pairs) -> Iterator[Visit]:
         """The scores of states (L, d), multiplied by β, with all patterns of the groups that they are paired with.

@@ -112,7 +112,9 @@ class Search:
         serves = wanted.sum(-1) <= _MOST * len(index)
         wanted &= serves.unsqueeze(-1)
         pairs = Pairs(*wanted.nonzero(as_tuple=True))
-        looked = torch.zeros(wanted.shape[0], device=wanted.device).index_add_(0, pairs.states, sizes[pairs.groups].float())
+        looked = torch.zeros(wanted.shape[0], device=wanted.device).index_add_(
+            0, pairs.states, sizes[pairs.groups].float()
+        )
         visited = looked / max(1, self.rows.count)
         rest = torch.full_like(visited, -math.inf, dtype=torch.float64)
         if not separation.sparse:
@@ -194,7 +196,8 @@ def _finite(scores: Tensor) -> Tensor:
 def _log_sum_exp(scores: Tensor) -> Tensor:
     """The log-sum-exp of rows, (L, 1); what is far beneath the largest does not count, and would be slow."""
     top = _finite(scores.amax(-1, keepdim=True))
-    return (scores - top).clamp_(min=_LEAST).exp_().sum(-1, keepdim=True).log_().add_(top)
+    total: Tensor = (scores - top).clamp_(min=_LEAST).exp_().sum(-1, keepdim=True)
+    return total.log() + top
 
 
 class Light:
@@ -225,4 +228,4 @@ class Light:
 
 def taken(rows: Rows, which: Tensor) -> Tensor:
     """Rows at indices (G, n): (G, n, v)."""
-    return rows.take(which.flatten()).unflatten(0, which.shape)
+    return rows.take(which.flatten()).reshape(*which.shape, rows.width)
