@@ -100,6 +100,7 @@ def test_signatures_of_the_memory():
         "max_steps": 1000,
         "trajectory": False,
         "mask": None,
+        "tolerance": None,
     }
     assert positional(memory.energy) == {"self": REQUIRED, "state": REQUIRED}
     assert positional(memory.add) == {"self": REQUIRED, "patterns": REQUIRED}

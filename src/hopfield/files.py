@@ -48,7 +48,7 @@ class Kind:
         present = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         metadata = {name: json.dumps(value) for name, value in description.items()}
         metadata |= {"format": self.format, "version": str(self.version)}
-        metadata["sha256"] = _digest(present, metadata)
+        metadata["sha256"] = digest(present, metadata)
         path = Path(path)
         temporary: Path | None = None
         try:
@@ -86,7 +86,7 @@ class Kind:
                 metadata = file.metadata() or {}
                 self.check(path, metadata)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-            if _digest(tensors, metadata) != metadata["sha256"]:
+            if digest(tensors, metadata) != metadata["sha256"]:
                 raise HopfieldError(f"{path} is damaged: its contents do not have the checksum they were written with")
             own = ("format", "version", "sha256")
             made = make(tensors, {name: json.loads(text) for name, text in metadata.items() if name not in own})
@@ -124,7 +124,7 @@ class Kind:
             )
 
 
-def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """A checksum of the description and of the tensors with their names, shapes and data types."""
     total = hashlib.sha256()
     total.update(json.dumps([(name, text) for name, text in sorted(metadata.items()) if name != "sha256"]).encode())

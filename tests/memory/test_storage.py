@@ -211,7 +211,7 @@ def described(**changes):
 def write(path, tensors, metadata):
     """A file whose checksum is right, whatever else is wrong."""
     if metadata is not None and "sha256" not in metadata:
-        metadata = metadata | {"sha256": files._digest(tensors, metadata)}
+        metadata = metadata | {"sha256": files.digest(tensors, metadata)}
     safetensors.torch.save_file(tensors, path, metadata=metadata)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -246,21 +245,24 @@ class AssociativeMemory:
         separation: str | Separation | None = None,
         memory_limit: int = 1 << 28,
     ) -> DiskMemory:
-        """Open a memory that `build` made, whose patterns stay on disk and are read as they are needed.
+        """Open a memory whose patterns stay on disk and are read as they are needed.
 
         Args:
-            path: its folder.
-            beta: in place of the one it was built with.
-            separation: in place of the one it was built with.
+            path: a folder that `build` made; or a file that `save` wrote or a .npy file of patterns (N, d), which are
+                only read, and read once from beginning to end when they are opened.
+            beta: in place of the one it was built or saved with (1 for a .npy file).
+            separation: in place of the one it was built or saved with (softmax for a .npy file).
             memory_limit: bytes of the files that this process holds in its memory at once, about; default 256 MiB.
 
         Raises:
             HopfieldError: there is no such memory; a file of it is missing, truncated, damaged, foreign or of a later
                 format (a damaged pattern is found when it is read).
         """
+        from hopfield.memory.disk.file import FileMemory
         from hopfield.memory.disk.memory import DiskMemory
 
-        return DiskMemory(Path(path), beta=beta, separation=separation, memory_limit=memory_limit)
+        kind = FileMemory if Path(path).is_file() else DiskMemory
+        return kind(Path(path), beta=beta, separation=separation, memory_limit=memory_limit)
 
     @staticmethod
     def build(
@@ -406,7 +408,7 @@ class AssociativeMemory:
             return stored
         if self._index[0] != state[0]:
             raise HopfieldError("the patterns were changed since the index was built: call build_index() again")
-        return replace(stored, index=self._index[1])
+        return stored.with_index(self._index[1])
 
     def _states(self, query: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         if not isinstance(query, Tensor):

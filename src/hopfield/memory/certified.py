@@ -59,6 +59,10 @@ class Stored:
     bias_size: float
     peak: float
 
+    def with_index(self, index: Index) -> Stored:
+        """The same with groups of near patterns."""
+        return replace(self, index=index)
+
     @classmethod
     def of_tensors(cls, patterns: Tensor, values: Tensor | None, bias: Tensor | None) -> Stored:
         """Patterns (N, d), values (N, v) and biases (N,) in main (or accelerator) memory."""
@@ -178,7 +182,11 @@ class Certified:
             few, others = states[plan.serves], states[~plan.serves]
             parts = []
             if few.numel():
-                parts.append(self._of(few)._by_groups(search.of(few), plan.of(few), wanted))
+                part = self._of(few)._by_groups(search.of(few), plan.of(few), wanted)
+                # single precision may not be enough: a pass can do better
+                kept = part.bound <= self.tolerance
+                few, others = few[kept], torch.cat([others, few[~kept]])
+                parts.append(Answer(*(entry[kept] for entry in part)))
             if others.numel() or not parts:
                 parts.append(self._of(others)._by_pass(wanted))
             answer = _joined(parts, torch.cat([few, others]))

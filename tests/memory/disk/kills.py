@@ -1,8 +1,8 @@
 """Kill processes that write a memory at random moments: `python -m tests.memory.disk.kills FOLDER KILLS SEED`.
 
-A process is forked that goes on where the last one was killed, and tells through a pipe what has returned. Whenever it is
-killed, the memory must open, with every pattern whose `add` had returned and none whose `remove` had. Prints how often it
-was killed doing what.
+A process is forked that goes on where the last one was killed, and tells through a pipe what has returned. Whenever it
+is killed, the memory must open, with every pattern whose `add` had returned and none whose `remove` had. Prints how
+often it was killed doing what.
 """
 
 import json
@@ -103,7 +103,7 @@ def killed(folder, doing, delay):
         try:
             {"build": build, "add": add, "remove": remove, "save": save}[doing](folder, tell)
             os._exit(0)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the parent has to know
             os.write(writer, f"{json.dumps(['failed', repr(error)])}\n".encode())
             os._exit(1)
     os.close(writer)
@@ -116,7 +116,7 @@ def killed(folder, doing, delay):
     told = [json.loads(line) for line in lines if line.endswith(b"\n")]
     failed = [number for what, number in told if what == "failed"]
     assert not failed, failed
-    numbers = [number for what, number in told if what not in ("start",) or doing == "add"]
+    numbers = [number for what, number in told if what != "start" or doing == "add"]
     check(folder, doing, numbers[-1] if numbers else None)
     return not any(what == "built" for what, _ in told)
 
@@ -134,7 +134,7 @@ def main(folder, kills, seed):
         folder.mkdir(exist_ok=True)
         if killed(folder, doing, draw.random() ** 2 * 0.06):
             count[doing] += 1
-    print(json.dumps(count))
+    sys.stdout.write(json.dumps(count))
 
 
 if __name__ == "__main__":

@@ -98,7 +98,10 @@ def test_queries_and_beta_have_gradients(tmp_path):
     patterns, query = normal(generator(1), 200, 5).float(), normal(generator(2), 4, 5).float()
     built(tmp_path / "m", patterns)
     results = []
-    for make in (lambda beta: AssociativeMemory.open(tmp_path / "m", beta=beta), lambda b: AssociativeMemory(patterns, beta=b)):
+    for make in (
+        lambda beta: AssociativeMemory.open(tmp_path / "m", beta=beta),
+        lambda b: AssociativeMemory(patterns, beta=b),
+    ):
         beta, state = torch.tensor(0.7, requires_grad=True), query.clone().requires_grad_()
         loss = make(beta).retrieve(state, steps=2).state.square().sum()
         results.append(torch.autograd.grad(loss, (state, beta)))
@@ -108,7 +111,10 @@ def test_queries_and_beta_have_gradients(tmp_path):
 
 def test_other_beta_and_separation(tmp_path):
     built(tmp_path / "m", torch.eye(4), beta=3.0, separation="sparsemax")
-    own, other = AssociativeMemory.open(tmp_path / "m"), AssociativeMemory.open(tmp_path / "m", beta=5.0, separation="top1")
+    own, other = (
+        AssociativeMemory.open(tmp_path / "m"),
+        AssociativeMemory.open(tmp_path / "m", beta=5.0, separation="top1"),
+    )
     assert (own.beta, repr(own.separation)) == (3.0, "Sparsemax()")
     assert (other.beta, repr(other.separation)) == (5.0, "TopK(k=1)")
     assert repr(own) == (
@@ -185,14 +191,14 @@ def test_two_writers_do_not_overwrite_each_other(tmp_path):
     first = built(tmp_path / "m", torch.eye(3))
     second = AssociativeMemory.open(tmp_path / "m")
     first.add(torch.ones(3))
-    with pytest.raises(HopfieldError, match="another process has changed the memory .* open it again"):
+    with pytest.raises(HopfieldError, match=r"another process has changed the memory .* open it again"):
         second.add(torch.zeros(3))
     assert len(second) == 3
     torch.testing.assert_close(second.retrieve(torch.ones(3), steps=1).state, torch.full((3,), 1 / 3))
     assert len(AssociativeMemory.open(tmp_path / "m")) == 4
-    with folder.writing(tmp_path / "m", folder.read_manifest(tmp_path / "m")):
-        with pytest.raises(HopfieldError, match="another process is writing"):
-            first.add(torch.ones(3))
+    now = folder.read_manifest(tmp_path / "m")
+    with folder.writing(tmp_path / "m", now), pytest.raises(HopfieldError, match="another process is writing"):
+        first.add(torch.ones(3))
 
 
 # ------------------------------------------------------------------------------------------------------------- damage
@@ -234,16 +240,16 @@ def test_a_truncated_file_is_refused(tmp_path, share, which):
     memory.build_index()
     file = files_of(tmp_path / "m")[which]
     file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
-    with pytest.raises(HopfieldError, match="damaged|truncated"):
+    with pytest.raises(HopfieldError, match=r"damaged|truncated"):
         AssociativeMemory.open(tmp_path / "m")
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(HopfieldError, match="no memory at .*make one with AssociativeMemory.build"):
+    with pytest.raises(HopfieldError, match=r"no memory at .*make one with AssociativeMemory.build"):
         AssociativeMemory.open(tmp_path / "nothing")
     built(tmp_path / "m", torch.eye(3))
     next((tmp_path / "m").glob("patterns-*")).unlink()
-    with pytest.raises(HopfieldError, match="no part of a memory at .*patterns-"):
+    with pytest.raises(HopfieldError, match=r"no part of a memory at .*patterns-"):
         AssociativeMemory.open(tmp_path / "m")
 
 
@@ -329,7 +335,7 @@ def test_wrong_arguments(tmp_path):
         AssociativeMemory.open(tmp_path / "m", separation=Sharper())
     with pytest.raises(HopfieldError, match="the patterns stay in"):
         memory.to("cpu")
-    with pytest.raises(HopfieldError, match="is kept in .* already"):
+    with pytest.raises(HopfieldError, match=r"is kept in .* already"):
         memory.save(tmp_path / "other")
 
 

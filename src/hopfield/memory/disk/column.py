@@ -38,7 +38,7 @@ class Column:
         scale: Tensor | None = None,
         checks: Tensor | None = None,
     ) -> None:
-        self.path, self.shape, self.offset = path, shape, offset
+        self.path, self.shape, self.offset, self.dtype = path, shape, offset, dtype
         self._mapped = mapped
         count = shape[0] * shape[1]
         raw = (

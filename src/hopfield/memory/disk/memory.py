@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 
@@ -17,7 +18,15 @@ from hopfield.memory import storage as descriptions
 from hopfield.memory.associative import AssociativeMemory, check_rows, check_scalar
 from hopfield.memory.certified import Stored
 from hopfield.memory.disk import folder as folders
-from hopfield.memory.disk.folder import Manifest, open_segment, read_index, read_manifest, read_removed, writing
+from hopfield.memory.disk.folder import (
+    Manifest,
+    Writer,
+    open_segment,
+    read_index,
+    read_manifest,
+    read_removed,
+    writing,
+)
 from hopfield.memory.disk.rows import DiskRows
 from hopfield.memory.disk.segment import Encoded
 from hopfield.memory.index.groups import GROUP, Index
@@ -203,19 +212,22 @@ class DiskMemory(AssociativeMemory):
         keep = self._keep(indices)
         gone = (~keep).nonzero().flatten()
         places = gone if self._live is None else self._live[gone]
-        removed = torch.cat([read_removed(self.folder, self._manifest), places]).sort().values
-        with writing(self.folder, self._manifest) as writer:
+        with self._writing() as writer:
+            removed = torch.cat([read_removed(self.folder, self._manifest), places]).sort().values
             self._open(writer.removed(removed))
 
     def build_index(self, *, size: int = GROUP, seed: int = 0, progress: Progress | None = None) -> None:
         """Group the patterns by k-means and keep the groups with them; see `AssociativeMemory.build_index`."""
         whole = self._open_whole()
         made = Index.of(whole, size=size, seed=seed, progress=progress)
-        with writing(self.folder, self._manifest) as writer:
+        with self._writing() as writer:
             self._open(writer.indexed(made, whole.count))
 
+    def _writing(self) -> AbstractContextManager[Writer]:
+        return writing(self.folder, self._manifest)
+
     def _append(self, new: Encoded) -> None:
-        with writing(self.folder, self._manifest) as writer:
+        with self._writing() as writer:
             self._open(writer.added(new))
 
     def _compare(self, start: int, patterns: Tensor) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,12 +43,12 @@ def library() -> KMeans:
     return lambda patterns, count, seed: _by_sklearn(sklearn.cluster, patterns, count, seed)
 
 
-def _by_faiss(faiss: object, patterns: Tensor, count: int, seed: int) -> Tensor:
-    clustering = faiss.Kmeans(  # type: ignore[attr-defined]
+def _by_faiss(faiss: Any, patterns: Tensor, count: int, seed: int) -> Tensor:
+    clustering = faiss.Kmeans(
         patterns.shape[1],
         count,
         niter=_ITERATIONS,
-        seed=seed,
+        seed=seed % (1 << 31),  # it takes a C int
         min_points_per_centroid=1,
         max_points_per_centroid=_LEARNED_FROM,
     )
@@ -54,14 +56,19 @@ def _by_faiss(faiss: object, patterns: Tensor, count: int, seed: int) -> Tensor:
     return torch.from_numpy(clustering.centroids.copy())
 
 
-def _by_sklearn(cluster: object, patterns: Tensor, count: int, seed: int) -> Tensor:
+def _by_sklearn(cluster: Any, patterns: Tensor, count: int, seed: int) -> Tensor:
+    from sklearn.exceptions import ConvergenceWarning
+
     generator = torch.Generator().manual_seed(seed)
     if patterns.shape[0] > _LEARNED_FROM * count:
         patterns = patterns[torch.randperm(patterns.shape[0], generator=generator)[: _LEARNED_FROM * count]]
-    made = cluster.KMeans(  # type: ignore[attr-defined]
+    made = cluster.KMeans(
         count, init="random", n_init=1, max_iter=_ITERATIONS, tol=0.0, random_state=seed, algorithm="lloyd"
     )
-    return torch.from_numpy(made.fit(patterns.numpy()).cluster_centers_).to(patterns.dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different patterns than centres
+        found = made.fit(patterns.numpy()).cluster_centers_
+    return torch.from_numpy(found).to(patterns.dtype)
 
 
 def nearest(patterns: Tensor, centres: Tensor) -> Tensor:

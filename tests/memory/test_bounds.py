@@ -1,0 +1,72 @@
+"""The inequalities behind the error bounds."""
+
+import math
+
+import pytest
+import torch
+
+from hopfield.memory import bounds
+from hopfield.separation import Entmax, Normmax, Sparsemax, TopK
+from tests.core.catalogue import examples, generator, normal
+
+
+@examples(60)
+def test_a_mean_moves_no_more_than_its_bound(seed):
+    g = generator(seed)
+    count, size = 30, 4
+    rows = normal(g, count, size)
+    scores = 3 * normal(g, count)
+    rough, fine = (float(10 ** (4 * torch.rand((), generator=g) - 3)) for _ in range(2))
+    fine = min(fine, rough)
+    light = torch.rand(count, generator=g) < 0.5
+    error = torch.where(light, rough, fine) * torch.where(torch.rand(count, generator=g) < 0.5, 1.0, -1.0)
+    p, q = torch.softmax(scores, -1), torch.softmax(scores + error, -1)
+    moved = float((q @ rows - p @ rows).norm())
+    mean, norm = (p @ rows).norm(), float(rows.norm(dim=-1).max())
+    as_tensor = torch.tensor([rough]).double(), torch.tensor([fine]).double()
+    bound = bounds.mean_error(*as_tensor, p[light].sum().reshape(1), mean.reshape(1), norm)
+    assert moved <= float(bound) + 1e-12
+    assert float(bound) <= 2 * norm
+    assert (
+        float(bound)
+        <= float(bounds.mean_error(as_tensor[0], as_tensor[0], torch.ones(1).double(), mean[None], norm)) + 1e-12
+    )
+
+
+SPARSE = [Sparsemax(), Entmax(1.2), Entmax(), Entmax(3), Normmax(), Normmax(1.5), Normmax(4)]
+
+
+@pytest.mark.parametrize("separation", SPARSE, ids=repr)
+@examples(40)
+def test_sparse_weights_change_no_more_than_their_bound(separation, seed):
+    g = generator(seed)
+    scores = normal(g, 20) * float(10 ** (torch.rand((), generator=g)))
+    error = float(10 ** (4 * torch.rand((), generator=g) - 5))
+    other = scores + error * (2 * torch.rand(20, generator=g).double() - 1)
+    one, two = separation.weights(scores), separation.weights(other)
+    support = torch.tensor([int(((one > 0) | (two > 0)).sum())])
+    bound = bounds.sparse_change(separation, torch.tensor([error]).double(), support)
+    assert float((one - two).abs().sum()) <= float(bound) + 1e-9
+
+
+def test_no_bound_is_made_up():
+    assert bounds.sparse_change(object(), torch.ones(1), torch.ones(1)).isinf().all()
+    assert float(bounds.sparse_change(TopK(2), torch.zeros(1), torch.ones(1))) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@examples(20)
+def test_sums_of_products_are_off_by_no_more_than_their_bound(dtype, seed):
+    g = generator(seed)
+    count = int(torch.randint(2, 500, (), generator=g))
+    one, two = normal(g, count), normal(g, count)
+    exact = math.fsum((one.to(dtype).double() * two.to(dtype).double()).tolist()) if dtype == torch.float32 else None
+    if exact is not None:
+        found = float(one.to(dtype) @ two.to(dtype))
+        size = float(one.abs() @ two.abs())
+        assert abs(found - exact) <= bounds.accumulation(count, dtype) * size * (1 + 1e-6)
+    assert bounds.accumulation(count, dtype) == pytest.approx(count * bounds.unit(dtype), rel=1e-3)
+
+
+def test_more_terms_than_the_data_type_can_count_have_no_bound():
+    assert bounds.accumulation(1 << 12, torch.float16) == math.inf
