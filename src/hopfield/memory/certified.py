@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from hopfield.memory.index.groups import Index
 from hopfield.memory.index.mean import group_mean
 from hopfield.memory.index.search import Plan, Search, taken
 from hopfield.memory.rows import Rows, TensorRows
-from hopfield.memory.scan import Heavy, Pass, Sums, Weigh, scan, summation_error
+from hopfield.memory.scan import Heavy, Sums, Weigh, scan, summation_error
 
 # patterns that weigh this share of the whole are weighed in double precision
 _HEAVY = 2.0**-13
@@ -99,6 +99,21 @@ class Answer(NamedTuple):
     """Share of the patterns that were looked at, (L,)."""
 
 
+class Weighed(NamedTuple):
+    """What softmax made of some of the patterns, one row per state."""
+
+    mean: Tensor
+    """(L, d or v), float64."""
+    level: Tensor
+    """The log-sum-exp, float64 (L,)."""
+    light: Tensor
+    """The share of the weight that was weighed in the data type of the states, (L,)."""
+    rest: Tensor
+    """An upper bound of log Σ exp(s) over the patterns that were left out, float64 (L,)."""
+    visited: Tensor
+    """Share of the patterns that were looked at, (L,)."""
+
+
 class _Wanted(NamedTuple):
     """The rows whose mean is wanted."""
 
@@ -111,10 +126,14 @@ def _scores_by_block(problem: Problem) -> Iterator[Tensor]:
     return (scores_of(problem, block) for block in blocks(problem))
 
 
-def _joined(parts: list[Answer], states: Tensor) -> Answer:
-    """Answers for some states each, in the order of the states."""
-    back = states.argsort()
-    return Answer(*(torch.cat(entry)[back] for entry in zip(*parts, strict=True)))
+T = TypeVar("T", Answer, Weighed)
+
+
+def _joined(parts: list[T], states: list[Tensor]) -> T:
+    """What was found for some states each, in the order of the states."""
+    back = torch.cat([some for some in states if some.numel()] or states[:1]).argsort()
+    made: T = type(parts[0])(*(torch.cat(entry)[back] for entry in zip(*parts, strict=True)))
+    return made
 
 
 def _portions(candidates: Heavy, width: int) -> Iterator[Tensor]:
@@ -173,23 +192,18 @@ class Certified:
             return self.update()
 
     def _answer(self, wanted: _Wanted) -> Answer:
-        states = torch.arange(self.states.shape[0], device=self.states.device)
-        found = self._search(self.separation, wanted.norm)
-        if found is None:
-            answer = self._by_pass(wanted)
+        if self.separation.sparse:
+            answer = self._sparse(wanted)
         else:
-            search, plan = found
-            few, others = states[plan.serves], states[~plan.serves]
-            parts = []
-            if few.numel():
-                part = self._of(few)._by_groups(search.of(few), plan.of(few), wanted)
-                # single precision may not be enough: a pass can do better
-                kept = part.bound <= self.tolerance
-                few, others = few[kept], torch.cat([others, few[~kept]])
-                parts.append(Answer(*(entry[kept] for entry in part)))
-            if others.numel() or not parts:
-                parts.append(self._of(others)._by_pass(wanted))
-            answer = _joined(parts, torch.cat([few, others]))
+            narrow = self.states.dtype
+            answer = self._bounded(self._near(wanted), wanted, narrow)
+            # in double precision where single precision is not enough, for each state by itself
+            kept = answer.bound <= self.tolerance
+            if narrow != torch.float64 and not bool(kept.all()):
+                few, others = kept.nonzero().flatten(), (~kept).nonzero().flatten()
+                rest = self._of(others)
+                careful = rest._bounded(rest._pass(wanted, torch.float64), wanted, torch.float64)
+                answer = _joined([Answer(*(entry[few] for entry in answer)), careful], [few, others])
         self._check(answer.bound)
         return answer
 
@@ -218,15 +232,24 @@ class Certified:
             search = Search(stored.index, stored.patterns, self.states.detach() * self._number(), bias, self.mask)
             return search, search.plan(self._score_error(self.states.dtype), separation, min(0.25, share))
 
-    def _by_groups(self, search: Search, plan: Plan, wanted: _Wanted) -> Answer:
-        if self.separation.sparse:
-            with torch.no_grad():
-                scores, which = search.collect(search.visits(plan.wanted), plan.level)
-            return self._by_candidates(Heavy(which, scores > -math.inf), wanted)._replace(visited=plan.visited)
+    def _near(self, wanted: _Wanted) -> Weighed:
+        """Softmax in the data type of the states, by groups where these serve, over all patterns for other states."""
+        found = self._search(self.separation, wanted.norm)
+        if found is None:
+            return self._pass(wanted, self.states.dtype)
+        search, plan = found
+        few, others = plan.serves.nonzero().flatten(), (~plan.serves).nonzero().flatten()
+        parts = []
+        if few.numel():
+            parts.append(self._of(few)._by_groups(search.of(few), plan.of(few), wanted))
+        if others.numel() or not parts:
+            parts.append(self._of(others)._pass(wanted, self.states.dtype))
+        return _joined(parts, [few, others])
+
+    def _by_groups(self, search: Search, plan: Plan, wanted: _Wanted) -> Weighed:
         search = replace(search, states=self.states * self.beta)
-        weigh = self._weigher(wanted)
-        found = group_mean(search, plan, wanted.rows, weigh, null=self._null(), share=_HEAVY)
-        return self._soft_answer(found, wanted, self.states.dtype, plan.rest, plan.visited)
+        found = group_mean(search, plan, wanted.rows, self._weigher(wanted), null=self._null(), share=_HEAVY)
+        return Weighed(*found, plan.rest, plan.visited)
 
     def _weigher(self, wanted: _Wanted) -> Weigh:
         """Sums over patterns that were set aside, in float64 and some states at a time: they stay in a cache."""
@@ -245,21 +268,20 @@ class Certified:
     def _null(self) -> bool:
         return isinstance(self.separation, Softmax1)
 
-    def _soft_answer(
-        self, found: Pass, wanted: _Wanted, dtype: torch.dtype, rest: Tensor | None, visited: Tensor
-    ) -> Answer:
-        """A pass with its bounds; `rest` bounds log Σ exp(s) over the patterns that it left out."""
+    def _bounded(self, found: Weighed, wanted: _Wanted, dtype: torch.dtype) -> Answer:
+        """What was weighed in a data type, with its bounds."""
         with torch.no_grad():
             size = torch.linalg.vector_norm(found.mean, dim=-1)
             rough, fine = self._score_error(dtype), self._score_error(torch.float64)
             bound = self._soft_bound(rough, fine, found.light, size, wanted, dtype)
             level_bound = torch.maximum(rough, fine) + summation_error(dtype, 1.0, 0.0) + 1e-14 * found.level.abs()
-            if rest is not None:
-                rest = rest - found.level + level_bound
-                bound = bound + left_out_error(torch.sigmoid(rest), size, wanted.norm)
-                level_bound = level_bound + F.softplus(rest)
-            bound = torch.where(found.level == -math.inf, 0.0, bound)
-        return Answer(found.mean.to(self.states.dtype), found.level, bound, level_bound, visited)
+            rest = found.rest - found.level + level_bound
+            bound = bound + left_out_error(torch.sigmoid(rest), size + bound, wanted.norm)
+            level_bound = level_bound + F.softplus(rest)
+            nothing = (found.level == -math.inf) & (found.rest == -math.inf)
+            bound = torch.where(nothing, 0.0, bound)
+            level_bound = torch.where(nothing, 0.0, level_bound)
+        return Answer(found.mean.to(self.states.dtype), found.level, bound, level_bound, found.visited)
 
     def _soft_bound(
         self, rough: Tensor, fine: Tensor, light: Tensor, size: Tensor, wanted: _Wanted, dtype: torch.dtype
@@ -269,6 +291,24 @@ class Certified:
         return moved + summed + wanted.rows.slack + unit(self.states.dtype) * (size + summed)
 
     # --------------------------------------------------------------------------------------------------- by candidates
+
+    def _sparse(self, wanted: _Wanted) -> Answer:
+        """A sparse map over the patterns that reach a floor, which groups or two passes find."""
+        found = self._search(self.separation, wanted.norm)
+        if found is None:
+            return self._sparse_pass(wanted)
+        search, plan = found
+        few, others = plan.serves.nonzero().flatten(), (~plan.serves).nonzero().flatten()
+        parts = []
+        if few.numel():
+            own, where = search.of(few), plan.of(few)
+            with torch.no_grad():
+                scores, which = own.collect(own.visits(where.wanted), where.level)
+            part = self._of(few)._by_candidates(Heavy(which, scores > -math.inf), wanted)
+            parts.append(part._replace(visited=where.visited))
+        if others.numel() or not parts:
+            parts.append(self._of(others)._sparse_pass(wanted))
+        return _joined(parts, [few, others])
 
     def _by_candidates(self, candidates: Heavy, wanted: _Wanted) -> Answer:
         """The only patterns that have weight, in float64 and some states at a time."""
@@ -318,20 +358,7 @@ class Certified:
 
     # -------------------------------------------------------------------------------------------------------- by a pass
 
-    def _by_pass(self, wanted: _Wanted) -> Answer:
-        if self.separation.sparse:
-            return self._sparse_pass(wanted)
-        narrow = self.states.dtype
-        answer = self._soft_pass(wanted, narrow)
-        # in double precision where single precision is not enough, for each state by itself
-        missed = (answer.bound > self.tolerance).nonzero().flatten()
-        if narrow == torch.float64 or not missed.numel():
-            return answer
-        kept = (answer.bound <= self.tolerance).nonzero().flatten()
-        parts = [Answer(*(entry[kept] for entry in answer)), self._of(missed)._soft_pass(wanted, torch.float64)]
-        return _joined(parts, torch.cat([kept, missed]))
-
-    def _soft_pass(self, wanted: _Wanted, dtype: torch.dtype) -> Answer:
+    def _pass(self, wanted: _Wanted, dtype: torch.dtype) -> Weighed:
         with torch.no_grad():
             # what weighs much is weighed in double precision where single precision might not be enough
             rough, fine = self._score_error(dtype), self._score_error(torch.float64)
@@ -339,7 +366,7 @@ class Certified:
             worst = self._soft_bound(rough, fine, all_, nothing, wanted, dtype)
             share = _HEAVY if dtype != torch.float64 and bool((worst > self.tolerance).any()) else None
         found = scan(self._problem(wanted.rows, dtype), self._weigher(wanted), null=self._null(), share=share)
-        return self._soft_answer(found, wanted, dtype, None, self._all_visited())
+        return Weighed(*found, torch.full_like(rough, -math.inf), self._all_visited())
 
     def _sparse_pass(self, wanted: _Wanted) -> Answer:
         """Over the patterns that reach a floor, which one pass finds and another one collects."""
