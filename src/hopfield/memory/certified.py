@@ -22,6 +22,7 @@ from hopfield.memory.bounds import accumulation, left_out_error, mean_error, sco
 from hopfield.memory.index.groups import Index
 from hopfield.memory.index.mean import group_mean
 from hopfield.memory.index.search import Plan, Search, taken
+from hopfield.memory.peers import ALONE, Peers, Weighed
 from hopfield.memory.rows import Rows, TensorRows
 from hopfield.memory.scan import Heavy, Sums, Weigh, scan, summation_error
 
@@ -48,6 +49,9 @@ class Stored:
         value_norm: the same of the values.
         bias_size: the largest |b|.
         peak: the largest ½|x|² + b.
+        slack: how far a pattern that is read may be from the one that was stored.
+        value_slack: the same of the values.
+        peers: who holds the patterns. What is here is this process's part; the numbers above are those of all.
     """
 
     patterns: Rows
@@ -58,6 +62,9 @@ class Stored:
     value_norm: float
     bias_size: float
     peak: float
+    slack: float
+    value_slack: float
+    peers: Peers = ALONE
 
     def with_index(self, index: Index) -> Stored:
         """The same with groups of near patterns."""
@@ -81,6 +88,8 @@ class Stored:
                 norm if own is None else own.norm(),
                 float(bias.abs().amax()) if bias is not None and bias.numel() else 0.0,
                 float(height.amax()) if height.numel() else 0.0,
+                rows.slack,
+                rows.slack if own is None else own.slack,
             )
 
 
@@ -99,26 +108,12 @@ class Answer(NamedTuple):
     """Share of the patterns that were looked at, (L,)."""
 
 
-class Weighed(NamedTuple):
-    """What softmax made of some of the patterns, one row per state."""
-
-    mean: Tensor
-    """(L, d or v), float64."""
-    level: Tensor
-    """The log-sum-exp, float64 (L,)."""
-    light: Tensor
-    """The share of the weight that was weighed in the data type of the states, (L,)."""
-    rest: Tensor
-    """An upper bound of log Σ exp(s) over the patterns that were left out, float64 (L,)."""
-    visited: Tensor
-    """Share of the patterns that were looked at, (L,)."""
-
-
 class _Wanted(NamedTuple):
     """The rows whose mean is wanted."""
 
     rows: Rows
     norm: float
+    slack: float
 
 
 def _scores_by_block(problem: Problem) -> Iterator[Tensor]:
@@ -126,7 +121,7 @@ def _scores_by_block(problem: Problem) -> Iterator[Tensor]:
     return (scores_of(problem, block) for block in blocks(problem))
 
 
-T = TypeVar("T", Answer, Weighed)
+T = TypeVar("T", Answer, Weighed, Heavy)
 
 
 def _joined(parts: list[T], states: list[Tensor]) -> T:
@@ -177,13 +172,13 @@ class Certified:
 
     def update(self) -> Answer:
         """The next states."""
-        return self._answer(_Wanted(self.stored.patterns, self.stored.norm))
+        return self._answer(_Wanted(self.stored.patterns, self.stored.norm, self.stored.slack))
 
     def recall(self) -> Answer:
         """The values under the weights; the next states for a memory without values."""
         if self.stored.values is None:
             return self.update()
-        return self._answer(_Wanted(self.stored.values, self.stored.value_norm))
+        return self._answer(_Wanted(self.stored.values, self.stored.value_norm, self.stored.value_slack))
 
     @cached_property
     def answer(self) -> Answer:
@@ -192,17 +187,23 @@ class Certified:
             return self.update()
 
     def _answer(self, wanted: _Wanted) -> Answer:
+        peers = self.stored.peers
+        beta = peers.entered(self.beta) if isinstance(self.beta, Tensor) else self.beta
+        return replace(self, states=peers.entered(self.states), beta=beta)._found(wanted)
+
+    def _found(self, wanted: _Wanted) -> Answer:
+        peers = self.stored.peers
         if self.separation.sparse:
             answer = self._sparse(wanted)
         else:
             narrow = self.states.dtype
-            answer = self._bounded(self._near(wanted), wanted, narrow)
+            answer = self._bounded(peers.merged(self._near(wanted)), wanted, narrow)
             # in double precision where single precision is not enough, for each state by itself
             kept = answer.bound <= self.tolerance
             if narrow != torch.float64 and not bool(kept.all()):
                 few, others = kept.nonzero().flatten(), (~kept).nonzero().flatten()
                 rest = self._of(others)
-                careful = rest._bounded(rest._pass(wanted, torch.float64), wanted, torch.float64)
+                careful = rest._bounded(peers.merged(rest._pass(wanted, torch.float64)), wanted, torch.float64)
                 answer = _joined([Answer(*(entry[few] for entry in answer)), careful], [few, others])
         self._check(answer.bound)
         return answer
@@ -213,7 +214,7 @@ class Certified:
 
     def _check(self, bound: Tensor) -> None:
         if bound.numel() and not float(bound.max()) <= self.tolerance:
-            kept = "" if self.stored.patterns.slack == 0 else " and the rounding of the patterns where they are kept"
+            kept = "" if self.stored.slack == 0 else " and the rounding of the patterns where they are kept"
             raise HopfieldError(
                 f"the tolerance {self.tolerance:g} cannot be kept: rounding to {self.states.dtype}{kept} may change a "
                 f"result by {float(bound.max()):.3g}; allow as much, or store the patterns more precisely"
@@ -224,13 +225,17 @@ class Certified:
     def _search(self, separation: Streamable, norm: float) -> tuple[Search, Plan] | None:
         """Where each state looks for the patterns that decide its weights; None without an index."""
         stored = self.stored
-        if stored.index is None or not len(stored.index) or not (separation.sparse or math.isfinite(self.tolerance)):
+        if not (separation.sparse or math.isfinite(self.tolerance)):
             return None
-        share = self.tolerance / (4 * norm) if norm else 1.0
+        share = min(0.25, self.tolerance / (4 * norm) if norm else 1.0) / stored.peers.size
         with torch.no_grad():
+            agree = stored.peers.highest if separation.sparse else stored.peers.log_sum_exp
+            if stored.index is None or not len(stored.index):
+                agree(self.states.new_full((self.states.shape[0], 1), -math.inf))
+                return None
             bias = None if stored.bias is None else stored.bias * self._number()
             search = Search(stored.index, stored.patterns, self.states.detach() * self._number(), bias, self.mask)
-            return search, search.plan(self._score_error(self.states.dtype), separation, min(0.25, share))
+            return search, search.plan(self._score_error(self.states.dtype), separation, share, agree)
 
     def _near(self, wanted: _Wanted) -> Weighed:
         """Softmax in the data type of the states, by groups where these serve, over all patterns for other states."""
@@ -266,7 +271,8 @@ class Certified:
         return weigh
 
     def _null(self) -> bool:
-        return isinstance(self.separation, Softmax1)
+        # one of all has the null pattern
+        return isinstance(self.separation, Softmax1) and self.stored.peers.rank == 0
 
     def _bounded(self, found: Weighed, wanted: _Wanted, dtype: torch.dtype) -> Answer:
         """What was weighed in a data type, with its bounds."""
@@ -288,45 +294,64 @@ class Certified:
     ) -> Tensor:
         summed = summation_error(dtype, wanted.norm, size) * light + summation_error(torch.float64, wanted.norm, size)
         moved = mean_error(rough, fine, light, size - summed, wanted.norm)
-        return moved + summed + wanted.rows.slack + unit(self.states.dtype) * (size + summed)
+        return moved + summed + wanted.slack + unit(self.states.dtype) * (size + summed)
 
     # --------------------------------------------------------------------------------------------------- by candidates
 
     def _sparse(self, wanted: _Wanted) -> Answer:
         """A sparse map over the patterns that reach a floor, which groups or two passes find."""
-        found = self._search(self.separation, wanted.norm)
-        if found is None:
+        peers = self.stored.peers
+        with torch.no_grad():
+            candidates, visited = self._candidates()
+            visited = visited * self.stored.patterns.count / max(1, self.count)
+            visited = visited if peers.size == 1 else peers.gathered(visited.unsqueeze(-1), 0.0).sum(-1)
+            missing = torch.tensor([float(candidates is None)], device=self.states.device)
+            lacking = bool(peers.highest(missing) > 0)
+        if lacking and peers.size > 1:
+            raise HopfieldError(
+                f"{self.separation!r} gives weight to so many patterns that they cannot be sent between processes: "
+                "raise beta, or use softmax"
+            )
+        if candidates is None or lacking:
             return self._sparse_pass(wanted)
+        own = candidates.alive.sum(-1).max() if candidates.alive.numel() else torch.zeros((), device=self.states.device)
+        most = int(peers.highest(own.reshape(1).float()))
+        size = max(1, _ENTRIES // max(1, most * self.stored.patterns.width))
+        states = torch.arange(self.states.shape[0], device=self.states.device)
+        parts = [self._of(part)._over(candidates.of(part), wanted) for part in states.split(size)]
+        return Answer(*(torch.cat(entry) for entry in zip(*parts, strict=True)))._replace(visited=visited)
+
+    def _candidates(self) -> tuple[Heavy | None, Tensor]:
+        """The patterns here that can have weight (None if they are too many), and the share that was looked at."""
+        found = self._search(self.separation, self.stored.norm)
+        if found is None:
+            return self._candidates_by_passes(self.separation), self._all_visited()
         search, plan = found
         few, others = plan.serves.nonzero().flatten(), (~plan.serves).nonzero().flatten()
         parts = []
         if few.numel():
             own, where = search.of(few), plan.of(few)
-            with torch.no_grad():
-                scores, which = own.collect(own.visits(where.wanted), where.level)
-            part = self._of(few)._by_candidates(Heavy(which, scores > -math.inf), wanted)
-            parts.append(part._replace(visited=where.visited))
+            scores, which = own.collect(own.visits(where.wanted), where.level)
+            parts.append(Heavy(which, scores > -math.inf))
         if others.numel() or not parts:
-            parts.append(self._of(others)._sparse_pass(wanted))
-        return _joined(parts, [few, others])
-
-    def _by_candidates(self, candidates: Heavy, wanted: _Wanted) -> Answer:
-        """The only patterns that have weight, in float64 and some states at a time."""
-        parts = [
-            self._of(part)._over(candidates.of(part), wanted)
-            for part in _portions(candidates, self.stored.patterns.width)
-        ]
-        return Answer(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
+            passed = self._of(others)._candidates_by_passes(self.separation)
+            if passed is None:
+                return None, self._all_visited()
+            parts.append(passed)
+        width = max(part.which.shape[1] for part in parts)
+        padded = [Heavy(*(F.pad(entry, (0, width - entry.shape[1])) for entry in part)) for part in parts]
+        return _joined(padded, [few, others]), torch.where(plan.serves, plan.visited, 1.0)
 
     def _over(self, candidates: Heavy, wanted: _Wanted) -> Answer:
         values, scores = self._scores_of(candidates, wanted.rows)
+        values, scores = self.stored.peers.gathered(values, 0.0), self.stored.peers.gathered(scores, -math.inf)
         weights = self.separation.weights(scores)  # (L, w)
         mean = torch.bmm(weights.unsqueeze(-2), values).squeeze(-2)
         level = self.separation.potential(scores)
         with torch.no_grad():
             error = self._score_error(torch.float64)
             size = torch.linalg.vector_norm(mean, dim=-1)
-            bound = self._sparse_error(error, size, scores, values, wanted.norm) + wanted.rows.slack
+            bound = self._sparse_error(error, size, scores, values, wanted.norm) + wanted.slack
             bound += accumulation(scores.shape[1] + 8, torch.float64) * wanted.norm + unit(self.states.dtype) * size
             bound = torch.where(level == -math.inf, 0.0, bound)
         return Answer(mean.to(self.states.dtype), level, bound, error + 1e-14 * level.abs(), self._all_visited())
@@ -369,19 +394,14 @@ class Certified:
         return Weighed(*found, torch.full_like(rough, -math.inf), self._all_visited())
 
     def _sparse_pass(self, wanted: _Wanted) -> Answer:
-        """Over the patterns that reach a floor, which one pass finds and another one collects."""
-        with torch.no_grad():
-            found = self._candidates_by_passes(self.separation)
-        if found is not None:
-            return self._by_candidates(found, wanted)
-        # low β: most patterns have weight
+        """Over all patterns again and again, in double precision, where too many have weight to be collected."""
         mean, level = (entry.squeeze(0) for entry in stream(self._problem(wanted.rows, torch.float64), self.separation))
         with torch.no_grad():
             error = self._score_error(torch.float64)
             size = torch.linalg.vector_norm(mean, dim=-1)
             many = torch.full_like(size, self.stored.patterns.count)
             bound = sparse_change(self.separation, error, many) * (wanted.norm + size)
-            bound = bound.clamp(max=2 * wanted.norm) + wanted.rows.slack + unit(self.states.dtype) * size
+            bound = bound.clamp(max=2 * wanted.norm) + wanted.slack + unit(self.states.dtype) * size
             bound += accumulation(self.stored.patterns.count, torch.float64) * wanted.norm
         return Answer(mean.to(self.states.dtype), level.double(), bound, error, self._all_visited())
 
@@ -428,7 +448,7 @@ class Certified:
         stored = self.stored
         length = torch.linalg.vector_norm(self.states.detach(), dim=-1, dtype=torch.float64) * (1 + 1e-6)
         rounded = score_error(self._number(), length, stored.norm, stored.bias_size, stored.patterns.width, dtype)
-        total: Tensor = rounded + self._number() * length * stored.patterns.slack
+        total: Tensor = rounded + self._number() * length * stored.slack
         return total
 
     # ------------------------------------------------------------------------------------------ what else can be asked
@@ -436,12 +456,14 @@ class Certified:
     @property
     def count(self) -> int:
         """N."""
-        return self.stored.patterns.count
+        return self.stored.peers.count(self.stored.patterns.count)
 
     def weights(self) -> Tensor:
         """All weights, (L, N)."""
         problem = self._problem(None, self.states.dtype)
-        whole = torch.cat([scores_of(problem, block)[0] for block in blocks(problem)], -1)
+        empty = self.states.new_zeros(self.states.shape[0], 0)
+        own = torch.cat([empty, *(scores_of(problem, block)[0] for block in blocks(problem))], -1)
+        whole = self.stored.peers.columns(own)
         return self.separation.weights(whole)
 
     def potential(self) -> Tensor:
@@ -473,11 +495,24 @@ class Certified:
 
     def _largest(self, k: int) -> tuple[Tensor, Tensor]:
         """The k largest scores, float64, descending, and their patterns, (L, k) each."""
+        own = min(k, self.stored.patterns.count)
+        scores, which = self._largest_here(own)
+        peers = self.stored.peers
+        scores, which = peers.gathered(scores, -math.inf), peers.gathered(which + peers.offset(), 0.0)
+        if scores.shape[1] == k:
+            return scores, which
+        best, order = scores.topk(k, -1)
+        return best, which.gather(-1, order)
+
+    def _largest_here(self, k: int) -> tuple[Tensor, Tensor]:
+        """The same of the patterns that are here."""
         states = torch.arange(self.states.shape[0], device=self.states.device)
         scores = torch.empty(states.shape[0], k, dtype=torch.float64, device=states.device)
         which = torch.empty(states.shape[0], k, dtype=torch.int64, device=states.device)
         others = states
-        found = self._search(TopK(k), self.stored.norm)
+        found = self._search(TopK(max(1, k)), self.stored.norm)
+        if not k:
+            return scores, which
         if found is not None:
             search, plan = found
             few, others = states[plan.serves], states[~plan.serves]
@@ -530,7 +565,8 @@ class Certified:
         """Ω* of scores that are 0, (1 or L,)."""
         zeros = torch.zeros(1, self.count, dtype=torch.float64, device=self.states.device)
         if self.mask is not None:
-            zeros = zeros.expand(self.mask.shape[0], -1).masked_fill(~self.mask, -math.inf)
+            alive = self.stored.peers.columns(self.mask)
+            zeros = zeros.expand(alive.shape[0], -1).masked_fill(~alive, -math.inf)
         ground = self.separation.potential(zeros)
         return ground.masked_fill(ground == -math.inf, 0.0)
 
@@ -539,10 +575,10 @@ class Certified:
         stored = self.stored
         if self.mask is None:
             return torch.full((1,), stored.peak, dtype=torch.float64, device=self.states.device)
-        heights = []
+        heights = [torch.full((self.mask.shape[0],), -math.inf, dtype=torch.float64, device=self.states.device)]
         for block in blocks(self._problem(None, self.states.dtype)):
             height = stored.patterns[:, block][0].double().square().sum(-1) / 2
             height = height if stored.bias is None else height + stored.bias[block]
             heights.append(height.expand(self.mask.shape[0], -1).masked_fill(~self.mask[:, block], -math.inf).amax(-1))
-        peak = torch.stack(heights).amax(0)
+        peak = stored.peers.highest(torch.stack(heights).amax(0))
         return peak.masked_fill(peak == -math.inf, 0.0)

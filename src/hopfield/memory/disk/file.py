@@ -69,6 +69,8 @@ class FileMemory(DiskMemory):
             norm if own is None else survey["values"],
             float(biases.abs().amax()) if biases is not None and len(biases) else 0.0,
             _peak(patterns, biases),
+            0.0,
+            0.0,
         )
 
     def _writing(self) -> NoReturn:

@@ -113,7 +113,18 @@ class DiskMemory(AssociativeMemory):
             index = _completed(index, manifest, rows, live)
         self._manifest, self._live = manifest, live
         value_norm = norm if values is None else value_norm
-        self._kept = Stored(rows, values, bias, index, norm, value_norm, most("bias_size"), peak)
+        self._kept = Stored(
+            rows,
+            values,
+            bias,
+            index,
+            norm,
+            value_norm,
+            most("bias_size"),
+            peak,
+            slack,
+            slack if values is None else value_slack,
+        )
 
     # --------------------------------------------------------------------------------------------- what a memory shows
 

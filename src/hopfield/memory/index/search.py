@@ -27,6 +27,9 @@ _MOST = 1 / 16
 _LEAST = -80.0
 
 
+Agree = Callable[[Tensor], Tensor]
+
+
 class Plan(NamedTuple):
     """Where each state looks. For states whose plan does not serve them the other entries mean nothing."""
 
@@ -74,13 +77,14 @@ class Search:
         mask = self.mask if self.mask is None or self.mask.shape[0] == 1 else self.mask[states]
         return replace(self, states=self.states[states], mask=mask)
 
-    def plan(self, slack: Tensor, separation: Streamable, share: float) -> Plan:
+    def plan(self, slack: Tensor, separation: Streamable, share: float, agree: Agree) -> Plan:
         """Choose groups, for softmax so that all others weigh at most a `share`, for sparse maps nothing.
 
         Args:
             slack: how far a score may be from the true one, by rounding and because patterns were, (L,).
             separation: how scores become weights.
             share: of the weight.
+            agree: makes one level of those of all who hold patterns.
         """
         index, sizes = self.index, self.index.sizes
         central, bounds = index.similarities(self.states)  # (L, K)
@@ -108,6 +112,8 @@ class Search:
                 found = _log_sum_exp(torch.cat([seen, null], -1)) - slack[many]
                 level[many] = torch.maximum(level[many], found.to(level.dtype))
                 wanted[many] = bounds[many] > level[many] + weighty
+        level = agree(level)
+        wanted = bounds >= level if separation.sparse else bounds > level + weighty
         # many groups are hopeless at once, and so is listing them
         serves = wanted.sum(-1) <= _MOST * len(index)
         wanted &= serves.unsqueeze(-1)
