@@ -688,7 +688,7 @@ def test_settings_that_do_not_fit_the_numbers(change, bags, fitted, tmp_path):
     save_file(tensors, path, metadata=metadata)
     with pytest.raises(HopfieldError, match="do not have the checksum"):
         HopfieldBagClassifier.load(path)
-    save_file(tensors, path, metadata=metadata | {"sha256": files._digest(tensors, metadata)})
+    save_file(tensors, path, metadata=metadata | {"sha256": files.digest(tensors, metadata)})
     with pytest.raises(HopfieldError, match=r"damaged|does not fit|must be an integer"):
         HopfieldBagClassifier.load(path)
 

@@ -23,7 +23,10 @@ from hopfield.memory.rows import TensorRows
 from hopfield.progress import Progress
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from hopfield.memory.disk.memory import DiskMemory
+    from hopfield.memory.sharded.memory import ShardedMemory
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -305,6 +308,48 @@ class AssociativeMemory:
             memory_limit=memory_limit,
             progress=progress,
         )
+
+    @staticmethod
+    def sharded(
+        patterns: Tensor | AssociativeMemory,
+        *,
+        values: Tensor | None = None,
+        beta: float | Tensor = 1.0,
+        separation: str | Separation = "softmax",
+        bias: Tensor | None = None,
+        queries: str = "same",
+        group: ProcessGroup | None = None,
+        timeout: float = 60.0,
+    ) -> ShardedMemory:
+        """A memory of which each process holds a part; the processes, started by torchrun, answer together.
+
+        Each update exchanges O(queries x d) numbers. The number of patterns may differ between processes, and be 0.
+
+        Args:
+            patterns: those of this process, (n, d); or a memory, with its values, β, separation and bias: with an
+                index, or on disk.
+            values: as for any memory.
+            beta: as for any memory; the same everywhere.
+            separation: as for any memory; the same everywhere.
+            bias: as for any memory.
+            queries: "same": all processes pass the same queries. "own": each passes its own, as in data-parallel
+                training.
+            group: the processes; None for all.
+            timeout: seconds after which a process that does not answer is lost, and the others raise an error that
+                names it.
+
+        Raises:
+            HopfieldError: torch.distributed is not initialised; parts that do not fit together; a process does not
+                answer within the timeout.
+        """
+        from hopfield.memory.sharded.memory import ShardedMemory
+
+        if isinstance(patterns, AssociativeMemory):
+            if values is not None or bias is not None:
+                raise HopfieldError("a memory has its values and biases already: pass patterns, or the memory alone")
+            return ShardedMemory(patterns, queries, group, timeout)
+        local = AssociativeMemory(patterns, values=values, beta=beta, separation=separation, bias=bias)
+        return ShardedMemory(local, queries, group, timeout)
 
     def _checked(
         self, patterns: Tensor, values: Tensor | None, bias: Tensor | None

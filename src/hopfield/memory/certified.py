@@ -227,10 +227,13 @@ class Certified:
         stored = self.stored
         if not (separation.sparse or math.isfinite(self.tolerance)):
             return None
+        own = stored.patterns.operand
+        learning = torch.is_grad_enabled() and isinstance(own, Tensor) and own.requires_grad
         share = min(0.25, self.tolerance / (4 * norm) if norm else 1.0) / stored.peers.size
         with torch.no_grad():
             agree = stored.peers.highest if separation.sparse else stored.peers.log_sum_exp
-            if stored.index is None or not len(stored.index):
+            # groups are visited without gradients of their patterns
+            if stored.index is None or not len(stored.index) or learning:
                 agree(self.states.new_full((self.states.shape[0], 1), -math.inf))
                 return None
             bias = None if stored.bias is None else stored.bias * self._number()
@@ -362,7 +365,7 @@ class Certified:
         patterns = taken(stored.patterns, candidates.which).double()
         values = patterns if rows is stored.patterns else taken(rows, candidates.which).double()
         scores = torch.bmm(patterns, self.states.double().unsqueeze(-1)).squeeze(-1)
-        if stored.bias is not None:
+        if stored.bias is not None and len(stored.bias):
             scores = scores + stored.bias[candidates.which]
         scores = (self.beta * scores).masked_fill(~candidates.alive, -math.inf)
         return values, scores
@@ -406,6 +409,9 @@ class Certified:
         return Answer(mean.to(self.states.dtype), level.double(), bound, error, self._all_visited())
 
     def _candidates_by_passes(self, separation: Streamable) -> Heavy | None:
+        if not self.stored.patterns.count:
+            nothing = torch.zeros(self.states.shape[0], 1, dtype=torch.int64, device=self.states.device)
+            return Heavy(nothing, nothing > 0)
         problem = self._problem(None, self.states.dtype)
         entries = []
         for rows in tiles(problem):
@@ -499,7 +505,7 @@ class Certified:
         scores, which = self._largest_here(own)
         peers = self.stored.peers
         scores, which = peers.gathered(scores, -math.inf), peers.gathered(which + peers.offset(), 0.0)
-        if scores.shape[1] == k:
+        if peers.size == 1:
             return scores, which
         best, order = scores.topk(k, -1)
         return best, which.gather(-1, order)

@@ -10,6 +10,7 @@ from torch import Tensor
 from hopfield.core.gradients import fixed_point, unroll
 from hopfield.core.retrieval import Retrieval, check_loop, stands, until_converged
 from hopfield.memory.certified import Answer, Certified
+from hopfield.memory.rows import TensorRows
 
 # relative tolerance of the linear system behind the implicit gradient
 _ADJOINT = 1e-6
@@ -31,7 +32,7 @@ def retrieve(first: Certified, steps: int | None, tol: float, max_steps: int, *,
     else:
         origin = first.states
         if path is None:
-            origin = unroll(lambda state, beta: _next(first, state, beta).mean, steps - 1, origin, _beta(first))
+            origin = unroll(lambda *inputs: _next(first, *inputs).mean, steps - 1, origin, *_parameters(first))
         else:
             for _ in range(steps - 1):
                 origin = first.at(origin).update().mean
@@ -60,20 +61,28 @@ def retrieve(first: Certified, steps: int | None, tol: float, max_steps: int, *,
     )
 
 
-def _beta(first: Certified) -> Tensor | None:
-    return first.beta if isinstance(first.beta, Tensor) else None
+def _parameters(first: Certified) -> tuple[Tensor | None, ...]:
+    """What has gradients beside the states: β, and patterns in memory."""
+    rows = first.stored.patterns
+    patterns = rows.tensor if isinstance(rows, TensorRows) and rows.tensor.requires_grad else None
+    return first.beta if isinstance(first.beta, Tensor) else None, patterns
 
 
-def _next(first: Certified, state: Tensor, beta: Tensor | None) -> Answer:
+def _next(first: Certified, state: Tensor, beta: Tensor | None, patterns: Tensor | None) -> Answer:
     at = first.at(state)
-    return (at if beta is None else replace(at, beta=beta)).update()
+    if beta is not None:
+        at = replace(at, beta=beta)
+    if patterns is not None:
+        at = replace(at, stored=replace(at.stored, patterns=TensorRows(patterns)))
+    return at.update()
 
 
 def _with_gradient(first: Certified, state: Tensor) -> Tensor:
-    beta = _beta(first)
-    if not (torch.is_grad_enabled() and (first.states.requires_grad or (beta is not None and beta.requires_grad))):
+    parameters = _parameters(first)
+    learning = any(tensor is not None and tensor.requires_grad for tensor in (first.states, *parameters))
+    if not (torch.is_grad_enabled() and learning):
         return state
-    return fixed_point(lambda at, b: _next(first, at, b).mean, _ADJOINT, state, first.states, beta)
+    return fixed_point(lambda *inputs: _next(first, *inputs).mean, _ADJOINT, state, first.states, *parameters)
 
 
 class _Moving:

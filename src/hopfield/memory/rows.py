@@ -74,6 +74,8 @@ class TensorRows(Rows):
 
     def take(self, indices: Tensor) -> Tensor:
         """The rows at some indices."""
+        if not self.count:  # indices are padding
+            return self.tensor.new_zeros(indices.shape[0], self.width, dtype=self.dtype)
         return self.tensor.index_select(0, indices).to(self.dtype)
 
     def norm(self) -> float:

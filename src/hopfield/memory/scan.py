@@ -185,7 +185,7 @@ def _forward(problem: Problem, null: bool, share: float | None, weigh: Callable[
     assert values is not None
     problem = problem._replace(states=problem.states * LOG2E)
     online = _CarefulSoftmax(problem.states, values.shape[2], null=null)
-    aside = None if share is None else _Aside(share)
+    aside = None if share is None or not problem.patterns.shape[1] else _Aside(share)
     for block in blocks(problem):
         some = scores(problem, block, LOG2E)
         top = some.amax(-1, keepdim=True)

@@ -66,6 +66,8 @@ class DiskRows(Rows):
 
     def take(self, indices: Tensor) -> Tensor:
         """The rows at some indices."""
+        if not self.count:  # indices are padding
+            return torch.zeros(indices.shape[0], self.width, dtype=self.dtype)
         places = indices if self._live is None else self._live[indices]
         if len(self._columns) == 1:
             return self._columns[0].take(places).to(self.dtype)

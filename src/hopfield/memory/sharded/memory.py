@@ -1,0 +1,264 @@
+"""An associative memory of which several processes hold a part each."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable
+from dataclasses import replace
+from os import PathLike
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from hopfield.core.retrieval import Association, Retrieval
+from hopfield.core.separation import Streamable
+from hopfield.errors import HopfieldError
+from hopfield.memory.associative import AssociativeMemory
+from hopfield.memory.certified import Certified, Stored
+from hopfield.memory.index.groups import GROUP, Index
+from hopfield.memory.loop import retrieve as certified_retrieve
+from hopfield.memory.sharded.group import Group
+from hopfield.progress import Progress
+
+QUERIES = ("same", "own")
+
+
+class ShardedMemory(AssociativeMemory):
+    """An associative memory over several processes; `AssociativeMemory.sharded` makes it.
+
+    All processes call what it has, in the same order. A pattern's index counts those of the processes before.
+    """
+
+    def __init__(self, local: AssociativeMemory, queries: str, group: dist.ProcessGroup | None, timeout: float) -> None:
+        if queries not in QUERIES:
+            raise HopfieldError(f"unknown queries {queries!r}; expected one of {', '.join(QUERIES)}")
+        if not isinstance(local.separation, Streamable):
+            raise HopfieldError(
+                f"a memory over several processes needs a separation function of hopfield.separation, got "
+                f"{type(local.separation).__name__}"
+            )
+        self.local = local
+        self.beta, self.separation = local.beta, local.separation
+        self._queries = queries
+        self._group = Group(group, timeout, local.device)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Agree on what the parts are together."""
+        own = self.local._stored()
+        wide = torch.promote_types(self.local.dtype, torch.float32)
+        said = {
+            "size of patterns": self.local.size,
+            "data type": zlib.crc32(str(wide).encode()),
+            "beta": float(self.local.beta),
+            "separation": zlib.crc32(repr(self.local.separation).encode()),
+            "size of values": -1 if own.values is None else own.values.width,
+            "bias": float(own.bias is not None),
+            "kind of queries": QUERIES.index(self._queries),
+        }
+        mine = torch.tensor(list(said.values()), dtype=torch.float64, device=self.local.device)
+        for rank, theirs in enumerate(self._group.collected(mine)):
+            differs = [name for name, equal in zip(said, (theirs == mine).tolist(), strict=True) if not equal]
+            if differs:
+                raise HopfieldError(
+                    f"processes {self._group.rank} and {rank} have memories of another {differs[0]}: all parts of a "
+                    "memory need the same"
+                )
+        count = len(self.local)
+        self._group.set_counts(count)
+        numbers = [
+            own.norm,
+            own.value_norm,
+            own.bias_size,
+            own.peak if count else -math.inf,
+            own.slack,
+            own.value_slack,
+        ]
+        highest = self._group.highest(torch.tensor(numbers, dtype=torch.float64, device=self.local.device)).tolist()
+        self._numbers = [0.0 if number == -math.inf else number for number in highest]
+
+    def _stored(self) -> Stored:
+        norm, value_norm, bias_size, peak, slack, value_slack = self._numbers
+        return replace(
+            self.local._stored(),
+            norm=norm,
+            value_norm=value_norm,
+            bias_size=bias_size,
+            peak=peak,
+            slack=slack,
+            value_slack=value_slack,
+            peers=self._group,
+        )
+
+    def __len__(self) -> int:
+        """The number of patterns of all processes N."""
+        return self._group.count(len(self.local))
+
+    def __repr__(self) -> str:
+        return (
+            f"AssociativeMemory({len(self)} patterns of size {self.size} over {self._group.size} processes, "
+            f"{len(self.local)} of them here, beta={float(self.beta):g}, separation={self.separation!r})"
+        )
+
+    @property
+    def size(self) -> int:
+        """The size d of a pattern."""
+        return self.local.size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the patterns."""
+        return self.local.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the patterns of this process are."""
+        return self.local.device
+
+    @property
+    def index(self) -> Index | None:
+        """The groups of the patterns of this process, or None."""
+        return self.local.index
+
+    def retrieve(
+        self,
+        query: Tensor,
+        *,
+        mask: Tensor | None = None,
+        steps: int | None = None,
+        tol: float = 1e-6,
+        max_steps: int = 1000,
+        trajectory: bool = False,
+        tolerance: float | None = None,
+    ) -> Retrieval:
+        """As `AssociativeMemory.retrieve`, together with the other processes; results come with their `error_bound`.
+
+        With `queries="same"` all processes pass the same queries and get the same results, and gradients are those of a
+        loss that all compute alike. With `queries="own"` each passes its own and gets its own; a gradient of queries,
+        beta and patterns is then that of the sum of the losses of all processes.
+
+        Raises:
+            HopfieldError: as there; queries that should be the same and are not; a process does not answer within the
+                timeout.
+        """
+        states = self._states(query, torch.promote_types(self.dtype, torch.float32))
+        flat = states.reshape(-1, states.shape[-1])
+        rows = slice(0, flat.shape[0])
+        if self._queries == "own":
+            if mask is not None and mask.dim() > 1:
+                raise HopfieldError('with queries="own" a mask must be (N,), one for all queries of all processes')
+            flat, rows = self._group.all_queries(flat)
+        else:
+            self._check_same(flat)
+        whole = None if mask is None else self._mask(mask, states)
+        first = self._association(flat, whole, math.inf if tolerance is None else tolerance)
+        found = certified_retrieve(first, steps, tol, max_steps, trajectory=trajectory)
+        if self._queries == "own":
+            found = self._own(found, rows)
+        return found.reshape(states.shape[:-1])
+
+    def energy(self, state: Tensor) -> Tensor:
+        """Energy of states (*batch, d) -> (*batch,); see `hopfield.energy`. All processes pass the same states."""
+        states = self._states(state, torch.promote_types(self.dtype, torch.float32))
+        flat = states.reshape(-1, states.shape[-1])
+        return self._association(flat, None, math.inf).energy().reshape(states.shape[:-1])
+
+    def _association(self, flat: Tensor, mask: Tensor | None, tolerance: float) -> Certified:
+        start = self._group.offset()
+        here = None if mask is None else mask.expand(-1, len(self))[:, start : start + len(self.local)]
+        return replace(self._certified(flat, None, tolerance), mask=here)
+
+    def _check_same(self, flat: Tensor) -> None:
+        count = torch.tensor([flat.shape[0]], device=self.device)
+        counts = [int(part) for part in self._group.collected(count)]
+        apart = len(set(counts)) > 1
+        if not apart and flat.numel():
+            both = self._group.highest(torch.stack([flat.detach(), -flat.detach()]))
+            apart = bool((both[0] + both[1] > 0).any())
+        if apart:
+            raise HopfieldError(
+                'the processes pass different queries: pass the same everywhere, or make the memory with queries="own"'
+            )
+
+    def _own(self, found: Retrieval, rows: slice) -> Retrieval:
+        bound, visited = found.error_bound, found.visited
+        path = found.trajectory
+        state = self._group.own(found.state, rows)
+        return Retrieval(
+            state=state,
+            values=state if found.values is found.state else self._group.own(found.values, rows),
+            steps=found.steps[rows],
+            converged=found.converged[rows],
+            trajectory=None if path is None else path[:, rows],
+            _last=_Rows(found._last, rows),
+            _found=_Rows(found._found, rows),
+            error_bound=None if bound is None else bound[rows],
+            visited=None if visited is None else visited[rows],
+        )
+
+    # ------------------------------------------------------------------------------------------------ what changes it
+
+    def add(self, patterns: Tensor, *, values: Tensor | None = None, bias: Tensor | None = None) -> None:
+        """Store further patterns in this process; each process passes its own, of which there may be none (0, d).
+
+        Raises:
+            HopfieldError: as for any memory; a process does not answer within the timeout.
+        """
+        self.local.add(patterns, values=values, bias=bias)
+        self._refresh()
+
+    def remove(self, indices: int | Iterable[int] | Tensor) -> None:
+        """Forget the patterns at these indices, which all processes pass alike.
+
+        Raises:
+            HopfieldError: as for any memory; a process does not answer within the timeout.
+        """
+        keep = self._keep(indices)
+        start = self._group.offset()
+        self.local.remove((~keep[start : start + len(self.local)]).nonzero().flatten())
+        self._refresh()
+
+    def build_index(self, *, size: int = GROUP, seed: int = 0, progress: Progress | None = None) -> None:
+        """Group the patterns of this process; see `AssociativeMemory.build_index`."""
+        self.local.build_index(size=size, seed=seed, progress=progress)
+
+    def to(self, target: torch.device | torch.dtype | str) -> AssociativeMemory:
+        """Refused: each process holds a part."""
+        raise HopfieldError(f"each process holds a part of the memory: make one of memory.local.to({target!r})")
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Refused: each process holds a part."""
+        raise HopfieldError(f"each process holds a part of the memory: save memory.local, not all to {path}")
+
+
+class _Rows:
+    """An association of the queries of all processes, of which some are one's own."""
+
+    def __init__(self, whole: Association, rows: slice) -> None:
+        self._whole, self._rows = whole, rows
+
+    @property
+    def count(self) -> int:
+        return self._whole.count
+
+    def weights(self) -> Tensor:
+        return self._whole.weights()[self._rows]
+
+    def potential(self) -> Tensor:
+        return self._whole.potential()[self._rows]
+
+    def energy(self) -> Tensor:
+        return self._whole.energy()[self._rows]
+
+    def energy_bound(self) -> Tensor | None:
+        bound = self._whole.energy_bound()
+        return None if bound is None else bound[self._rows]
+
+    def top(self, k: int) -> tuple[Tensor, Tensor]:
+        weights, patterns = self._whole.top(k)
+        return weights[self._rows], patterns[self._rows]
+
+    def support(self, mass: float) -> Tensor:
+        return self._whole.support(mass)[self._rows]
