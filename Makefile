@@ -14,10 +14,10 @@ MADE := $(VENV)/.made-$(HERE)
 READY := $(VENV)/.ready-$(NEEDS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow bench clean
+.PHONY: help install demo check test test-slow bench bench-memory clean
 
 help: ## List the targets
-	@awk -F ":.*## " '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ":.*## " '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(READY) ## Make the virtual environment in .venv, or bring it up to date
 
@@ -40,6 +40,9 @@ test-slow: $(READY) ## Only the slow tests
 
 bench: $(READY) ## Run the benchmarks (ARGS="..." goes to them)
 	@$(RUN) benchmarks $(ARGS)
+
+bench-memory: $(READY) ## Only the benchmarks of many patterns (ARGS="headline disk ..." for some of them)
+	@$(RUN) benchmarks.memory $(ARGS)
 
 clean: ## Remove the virtual environment, the report and everything else that was generated
 	rm -rf $(VENV) build dist report .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

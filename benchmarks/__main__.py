@@ -2,9 +2,15 @@
 
 import argparse
 
-from benchmarks import layers, lens, retrieval, tables
+from benchmarks import layers, lens, memory, retrieval, tables
 
-BENCHMARKS = {"layers": layers.main, "lens": lens.main, "retrieval": retrieval.main, "tables": tables.main}
+BENCHMARKS = {
+    "layers": layers.main,
+    "lens": lens.main,
+    "memory": memory.main,
+    "retrieval": retrieval.main,
+    "tables": tables.main,
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure hopfield against its rivals.")
