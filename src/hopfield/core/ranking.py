@@ -28,14 +28,13 @@ def top(task: Task, k: int) -> tuple[Tensor, Tensor]:
     else:
         # weights grow with scores, so the largest scores name the patterns
         problem = task.problem(with_values=False)
-        pieces = [top_streaming(problem.rows(rows), task.separation, k) for rows in tiles(problem)]
+        pieces = [_top_streaming(problem.rows(rows), task.separation, k) for rows in tiles(problem)]
     found = [torch.cat(tensors, 1) for tensors in zip(*pieces, strict=True)]
     lead = (*task.batch, task.query.shape[-2])
     return found[0].reshape(*lead, k).to(task.dtype), found[1].reshape(*lead, k)
 
 
-def top_streaming(problem: Problem, separation: Streamable, k: int) -> tuple[Tensor, Tensor]:
-    """`top` by passes over the patterns, for states that fit one tile: (B, L, k) each."""
+def _top_streaming(problem: Problem, separation: Streamable, k: int) -> tuple[Tensor, Tensor]:
     scaled, scale = in_units(problem, separation)
     best, indices = largest(lambda: (scores(scaled, block, scale) for block in blocks(problem)), k)
     return weights_of(best, separation, normalizers(problem, separation)), indices

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +50,9 @@ class AssociativeMemory:
         HopfieldError: patterns that are not a finite floating-point matrix, values or bias with another number of
             rows, beta not above 0, an unknown separation.
     """
+
+    _bounded = False
+    """Whether every retrieval comes with its error bound, with a tolerance or without."""
 
     def __init__(
         self,
@@ -129,10 +134,12 @@ class AssociativeMemory:
                 another shape or dtype; a tolerance that is not above 0, or that the data type cannot keep; otherwise
                 as `hopfield.retrieve`.
         """
-        states = self._states(query, None if tolerance is None else torch.promote_types(self.dtype, torch.float32))
-        if tolerance is not None:
-            first = self._certified(states, mask, tolerance)
-            return certified_retrieve(first, steps, tol, max_steps, trajectory=trajectory).reshape(states.shape[:-1])
+        if self._bounded or tolerance is not None:
+            states = self._states(query, torch.promote_types(self.dtype, torch.float32))
+            within = math.inf if tolerance is None else tolerance
+            loop = partial(certified_retrieve, steps=steps, tol=tol, max_steps=max_steps, trajectory=trajectory)
+            return self._retrieved(states, mask, within, loop).reshape(states.shape[:-1])
+        states = self._states(query)
         found = retrieve(
             states.reshape(-1, states.shape[-1]),
             self.patterns,
@@ -150,6 +157,9 @@ class AssociativeMemory:
 
     def energy(self, state: Tensor) -> Tensor:
         """Energy of states (*batch, d) -> (*batch,); see `hopfield.energy`."""
+        if self._bounded:
+            states = self._states(state, torch.promote_types(self.dtype, torch.float32))
+            return self._certified(states, None, math.inf).energy().reshape(states.shape[:-1])
         states = self._states(state)
         flat = states.reshape(-1, states.shape[-1])
         result = energy(flat, self.patterns, beta=self.beta, bias=self.bias, separation=self.separation)
@@ -422,6 +432,12 @@ class AssociativeMemory:
         mask = mask.to(self.device)
         width = mask.shape[-1]
         return mask.reshape(1, width) if mask.dim() == 1 else mask.expand(*lead, width).reshape(lead.numel(), width)
+
+    def _retrieved(
+        self, states: Tensor, mask: Tensor | None, tolerance: float, loop: Callable[[Certified], Retrieval]
+    ) -> Retrieval:
+        """A certified retrieval from states (*batch, d), one entry for each of them in order."""
+        return loop(self._certified(states, mask, tolerance))
 
     def _certified(self, states: Tensor, mask: Tensor | None, tolerance: float) -> Certified:
         if not (isinstance(tolerance, int | float) and tolerance > 0):

@@ -307,7 +307,7 @@ class Certified:
         with torch.no_grad():
             candidates, visited = self._candidates()
             visited = visited * self.stored.patterns.count / max(1, self.count)
-            visited = visited if peers.size == 1 else peers.gathered(visited.unsqueeze(-1), 0.0).sum(-1)
+            visited = peers.gathered(visited.unsqueeze(-1), 0.0).sum(-1)
             missing = torch.tensor([float(candidates is None)], device=self.states.device)
             lacking = bool(peers.highest(missing) > 0)
         if lacking and peers.size > 1:

@@ -180,6 +180,12 @@ class Pass(NamedTuple):
     """The share of the weight that was weighed in the data type of the pass, (L,)."""
 
 
+def finished(whole: Sums, reference: Tensor, light: Sums) -> Pass:
+    """From sums over all patterns and over the light ones, relative to a reference (L,)."""
+    total = torch.where(whole.total == 0, 1.0, whole.total)
+    return Pass(whole.mixed / total.unsqueeze(-1), reference + whole.total.log(), light.total / total)
+
+
 def _forward(problem: Problem, null: bool, share: float | None, weigh: Callable[[Heavy, Tensor], Sums]) -> Pass:
     values = problem.values
     assert values is not None
@@ -206,9 +212,7 @@ def _forward(problem: Problem, null: bool, share: float | None, weigh: Callable[
         light = Sums(light.total * factor[:, 0], light.mixed * factor)
         reference = risen
         whole = light.plus(weigh(aside.found(light.total.shape[0]), reference / LOG2E))
-    total = torch.where(whole.total == 0, 1.0, whole.total)
-    level = reference[:, 0] / LOG2E + whole.total.log()
-    return Pass(whole.mixed / total.unsqueeze(-1), level, light.total / total)
+    return finished(whole, reference[:, 0] / LOG2E, light)
 
 
 class _Scan(torch.autograd.Function):

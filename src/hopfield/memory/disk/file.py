@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,7 +32,7 @@ _SOFTMAX = {"name": "Softmax", "parameters": {}}
 class FileMemory(DiskMemory):
     """An associative memory over a .npy file (N, d), or over a file that `AssociativeMemory.save` wrote.
 
-    The whole file is read once when it is opened, for what bounds need to know of it.
+    The whole file is read through when it is opened, for what bounds need to know of it.
     """
 
     def _read(self) -> None:
@@ -41,16 +42,12 @@ class FileMemory(DiskMemory):
         found = _read_npy(path) if path.suffix == ".npy" else _read_memory(path)
         columns, description = found
         patterns, values, bias = columns["patterns"], columns.get("values"), columns.get("bias")
-        survey = {name: _surveyed(name, column) for name, column in columns.items() if name != "bias"}
-        dtype = torch.float64 if patterns.dtype == torch.float64 else torch.float32
-        norm = survey["patterns"]
-        rows = DiskRows([patterns], patterns.shape[1], None, dtype, norm, 0.0, self._limit)
-        own = (
-            None
-            if values is None
-            else DiskRows([values], values.shape[1], None, dtype, survey["values"], 0.0, self._limit)
-        )
         biases = None if bias is None else bias.read(0, bias.shape[0])[:, 0].double()
+        norm, peak = _surveyed("patterns", patterns, biases)
+        value_norm = norm if values is None else _surveyed("values", values)[0]
+        dtype = torch.float64 if patterns.dtype == torch.float64 else torch.float32
+        rows = DiskRows([patterns], patterns.shape[1], None, dtype, norm, 0.0, self._limit)
+        own = None if values is None else DiskRows([values], values.shape[1], None, dtype, value_norm, 0.0, self._limit)
         self._manifest = Manifest(
             size=patterns.shape[1],
             storage=f"{patterns.dtype}".removeprefix("torch."),
@@ -66,9 +63,9 @@ class FileMemory(DiskMemory):
             biases,
             None,
             norm,
-            norm if own is None else survey["values"],
+            value_norm,
             float(biases.abs().amax()) if biases is not None and len(biases) else 0.0,
-            _peak(patterns, biases),
+            peak,
             0.0,
             0.0,
         )
@@ -130,9 +127,9 @@ def _mapped(mapped: mmap.mmap, base: int, entry: dict[str, Any]) -> Tensor:
     return torch.frombuffer(mapped, dtype=dtype, count=count, offset=base + start).view(entry["shape"])
 
 
-def _surveyed(name: str, column: Column) -> float:
-    """The largest norm, of rows that are all finite."""
-    most = 0.0
+def _surveyed(name: str, column: Column, bias: Tensor | None = None) -> tuple[float, float]:
+    """The largest norm, of rows that are all finite, and the largest ½|x|² + b."""
+    most, peak = 0.0, -math.inf
     for start in range(0, column.shape[0], _ROWS):
         stop = min(start + _ROWS, column.shape[0])
         rows = column.read(start, stop)
@@ -144,16 +141,7 @@ def _surveyed(name: str, column: Column) -> float:
                 f"{start + int(wrong[0])} is not"
             )
         most = max(most, float(norms.amax()))
+        height = rows.double().square().sum(-1) / 2
+        peak = max(peak, float((height if bias is None else height + bias[start:stop]).amax()))
         column.release(start, stop)
-    return most * (1 + 1e-5)
-
-
-def _peak(patterns: Column, bias: Tensor | None) -> float:
-    """The largest ½|x|² + b."""
-    most = [0.0] if not patterns.shape[0] else []
-    for start in range(0, patterns.shape[0], _ROWS):
-        stop = min(start + _ROWS, patterns.shape[0])
-        height = patterns.read(start, stop).double().square().sum(-1) / 2
-        most.append(float((height if bias is None else height + bias[start:stop]).amax()))
-        patterns.release(start, stop)
-    return max(most)
+    return most * (1 + 1e-5), peak if column.shape[0] else 0.0

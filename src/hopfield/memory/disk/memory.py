@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from os import PathLike
@@ -11,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hopfield.core.retrieval import Retrieval
 from hopfield.core.separation import Separation, Streamable, resolve
 from hopfield.errors import HopfieldError
 from hopfield.memory import storage as descriptions
@@ -46,6 +44,8 @@ class DiskMemory(AssociativeMemory):
     Patterns are read as they are needed, so that memory does not grow with their number. Every retrieval is certified:
     `Retrieval.error_bound` counts in what rounding the patterns for the disk has changed.
     """
+
+    _bounded = True
 
     def __init__(
         self,
@@ -171,33 +171,6 @@ class DiskMemory(AssociativeMemory):
 
     def _stored(self) -> Stored:
         return self._kept
-
-    def retrieve(
-        self,
-        query: Tensor,
-        *,
-        mask: Tensor | None = None,
-        steps: int | None = None,
-        tol: float = 1e-6,
-        max_steps: int = 1000,
-        trajectory: bool = False,
-        tolerance: float | None = None,
-    ) -> Retrieval:
-        """As `AssociativeMemory.retrieve`; without a tolerance too, results come with their `error_bound`."""
-        return super().retrieve(
-            query,
-            mask=mask,
-            steps=steps,
-            tol=tol,
-            max_steps=max_steps,
-            trajectory=trajectory,
-            tolerance=math.inf if tolerance is None else tolerance,
-        )
-
-    def energy(self, state: Tensor) -> Tensor:
-        """Energy of states (*batch, d) -> (*batch,); see `hopfield.energy`."""
-        states = self._states(state)
-        return self._certified(states, None, math.inf).energy().reshape(states.shape[:-1])
 
     # ------------------------------------------------------------------------------------------------ what changes it
 

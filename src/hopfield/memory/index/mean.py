@@ -11,21 +11,21 @@ from torch import Tensor
 from hopfield.core.kernels.streaming import refuse_second_derivatives
 from hopfield.memory.index.search import Light, Plan, Search, level_of, taken
 from hopfield.memory.rows import Rows
-from hopfield.memory.scan import Heavy, Pass, Sums, Weigh
+from hopfield.memory.scan import Heavy, Pass, Sums, Weigh, finished
 
 
 def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, share: float) -> Pass:
     visits = search.again(plan)
     level = level_of(visits(), search.states)
-    light = Light(torch.where(level == -math.inf, 0.0, level), values, own=values is search.rows)
-    scores, which = search.collect(visits(), level + math.log(share), light)
-    reference = torch.where(level == -math.inf, 0.0, level).double()
-    sums = Sums(light.total, light.mixed)
-    whole = sums.plus(weigh(Heavy(which, scores > -math.inf), reference, slice(None)))
-    total = whole.total + torch.exp(-reference[:, 0]) if null else whole.total
-    level = reference[:, 0] + total.log()
-    total = torch.where(total == 0, 1.0, total)
-    return Pass(whole.mixed / total.unsqueeze(-1), level, light.total / total)
+    floor = level + math.log(share)
+    reference = torch.where(level == -math.inf, 0.0, level)
+    light = Light(reference, values, own=values is search.rows)
+    scores, which = search.collect(visits(), floor, light)
+    sums, base = Sums(light.total, light.mixed), reference.double()
+    whole = sums.plus(weigh(Heavy(which, scores > -math.inf), base, slice(None)))
+    if null:
+        whole = whole._replace(total=whole.total + torch.exp(-base[:, 0]))
+    return finished(whole, base[:, 0], sums)
 
 
 class _GroupMean(torch.autograd.Function):

@@ -99,20 +99,17 @@ class Search:
             if index.means and self.mask is None:
                 # the mean of exp(s) over a group is no less than exp at its centre, by Jensen's inequality
                 level = (_log_sum_exp(central + sizes.log()) - 2 * slack).to(level.dtype)
-        # each group that is left out weighs at most its part of the share
-        wanted = bounds > level + weighty
-        many = (wanted.sum(-1) > _ENOUGH).nonzero().flatten()
+        many = ((bounds > level + weighty).sum(-1) > _ENOUGH).nonzero().flatten()
         if many.numel():  # what the nearest groups hold is a better bound
             seen = self.of(many)._first(central[many])
             if separation.sparse:
                 level[many] = (separation.floor(seen) - 4 * slack[many]).to(level.dtype)
-                wanted[many] = bounds[many] >= level[many]
             else:
                 null = torch.zeros_like(seen[:, :1]) if isinstance(separation, Softmax1) else seen[:, :0]
                 found = _log_sum_exp(torch.cat([seen, null], -1)) - slack[many]
                 level[many] = torch.maximum(level[many], found.to(level.dtype))
-                wanted[many] = bounds[many] > level[many] + weighty
         level = agree(level)
+        # each group that is left out weighs at most its part of the share, or nothing
         wanted = bounds >= level if separation.sparse else bounds > level + weighty
         # many groups are hopeless at once, and so is listing them
         serves = wanted.sum(-1) <= _MOST * len(index)

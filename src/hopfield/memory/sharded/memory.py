@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from os import PathLike
 
@@ -18,7 +18,6 @@ from hopfield.errors import HopfieldError
 from hopfield.memory.associative import AssociativeMemory
 from hopfield.memory.certified import Certified, Stored
 from hopfield.memory.index.groups import GROUP, Index
-from hopfield.memory.loop import retrieve as certified_retrieve
 from hopfield.memory.sharded.group import Group
 from hopfield.progress import Progress
 
@@ -28,8 +27,13 @@ QUERIES = ("same", "own")
 class ShardedMemory(AssociativeMemory):
     """An associative memory over several processes; `AssociativeMemory.sharded` makes it.
 
-    All processes call what it has, in the same order. A pattern's index counts those of the processes before.
+    All processes call what it has, in the same order, and get results with their `error_bound`. With `queries="same"`
+    they pass the same queries and get the same results, and gradients are those of a loss that all compute alike. With
+    `queries="own"` each passes its own and gets its own; a gradient of queries, beta and patterns is then that of the
+    sum of the losses of all. A pattern's index counts those of the processes before.
     """
+
+    _bounded = True
 
     def __init__(self, local: AssociativeMemory, queries: str, group: dist.ProcessGroup | None, timeout: float) -> None:
         if queries not in QUERIES:
@@ -122,53 +126,23 @@ class ShardedMemory(AssociativeMemory):
         """The groups of the patterns of this process, or None."""
         return self.local.index
 
-    def retrieve(
-        self,
-        query: Tensor,
-        *,
-        mask: Tensor | None = None,
-        steps: int | None = None,
-        tol: float = 1e-6,
-        max_steps: int = 1000,
-        trajectory: bool = False,
-        tolerance: float | None = None,
+    def _retrieved(
+        self, states: Tensor, mask: Tensor | None, tolerance: float, loop: Callable[[Certified], Retrieval]
     ) -> Retrieval:
-        """As `AssociativeMemory.retrieve`, together with the other processes; results come with their `error_bound`.
-
-        With `queries="same"` all processes pass the same queries and get the same results, and gradients are those of a
-        loss that all compute alike. With `queries="own"` each passes its own and gets its own; a gradient of queries,
-        beta and patterns is then that of the sum of the losses of all processes.
-
-        Raises:
-            HopfieldError: as there; queries that should be the same and are not; a process does not answer within the
-                timeout.
-        """
-        states = self._states(query, torch.promote_types(self.dtype, torch.float32))
         flat = states.reshape(-1, states.shape[-1])
-        rows = slice(0, flat.shape[0])
-        if self._queries == "own":
-            if mask is not None and mask.dim() > 1:
-                raise HopfieldError('with queries="own" a mask must be (N,), one for all queries of all processes')
-            flat, rows = self._group.all_queries(flat)
-        else:
+        if self._queries == "same":
             self._check_same(flat)
-        whole = None if mask is None else self._mask(mask, states)
-        first = self._association(flat, whole, math.inf if tolerance is None else tolerance)
-        found = certified_retrieve(first, steps, tol, max_steps, trajectory=trajectory)
-        if self._queries == "own":
-            found = self._own(found, rows)
-        return found.reshape(states.shape[:-1])
+            return super()._retrieved(states, mask, tolerance, loop)
+        if mask is not None and mask.dim() > 1:
+            raise HopfieldError('with queries="own" a mask must be (N,), one for all queries of all processes')
+        whole, rows = self._group.all_queries(flat)
+        return self._own(super()._retrieved(whole, mask, tolerance, loop), rows)
 
-    def energy(self, state: Tensor) -> Tensor:
-        """Energy of states (*batch, d) -> (*batch,); see `hopfield.energy`. All processes pass the same states."""
-        states = self._states(state, torch.promote_types(self.dtype, torch.float32))
-        flat = states.reshape(-1, states.shape[-1])
-        return self._association(flat, None, math.inf).energy().reshape(states.shape[:-1])
-
-    def _association(self, flat: Tensor, mask: Tensor | None, tolerance: float) -> Certified:
+    def _certified(self, states: Tensor, mask: Tensor | None, tolerance: float) -> Certified:
         start = self._group.offset()
-        here = None if mask is None else mask.expand(-1, len(self))[:, start : start + len(self.local)]
-        return replace(self._certified(flat, None, tolerance), mask=here)
+        whole = None if mask is None else self._mask(mask, states)
+        here = None if whole is None else whole.expand(-1, len(self))[:, start : start + len(self.local)]
+        return replace(super()._certified(states, None, tolerance), mask=here)
 
     def _check_same(self, flat: Tensor) -> None:
         count = torch.tensor([flat.shape[0]], device=self.device)
@@ -183,10 +157,10 @@ class ShardedMemory(AssociativeMemory):
             )
 
     def _own(self, found: Retrieval, rows: slice) -> Retrieval:
-        bound, visited = found.error_bound, found.visited
-        path = found.trajectory
+        bound, visited, path = found.error_bound, found.visited, found.trajectory
         state = self._group.own(found.state, rows)
-        return Retrieval(
+        return replace(
+            found,
             state=state,
             values=state if found.values is found.state else self._group.own(found.values, rows),
             steps=found.steps[rows],
