@@ -5,7 +5,7 @@ import torch
 
 from hopfield import AssociativeMemory
 from hopfield.errors import HopfieldError
-from hopfield.memory import certified
+from hopfield.memory import scan
 from hopfield.memory.index import search
 from hopfield.separation import Entmax, Normmax, Softmax, Softmax1, Sparsemax, TopK
 from tests.core.catalogue import Sharper, examples, normal, yes
@@ -100,7 +100,9 @@ def test_everything_else_agrees_with_the_memory_without_a_tolerance(way, separat
     beta = float(torch.exp(2 * normal(g)) * 5)
     options = {"values": normal(g, 200, 2), "bias": 0.1 * normal(g, 200), "beta": beta, "separation": separation}
     mask = yes(g, 7, 200, chance=0.9) if seed % 2 else None
-    one = memory_of(way, patterns, **options).retrieve(query, tolerance=1e-5, mask=mask, max_steps=30)
+    # a sparse map is exact whatever is asked for, but not always to be proved so to the last digit
+    within = 1e-3 if separation.sparse else 1e-5
+    one = memory_of(way, patterns, **options).retrieve(query, tolerance=within, mask=mask, max_steps=30)
     other = AssociativeMemory(patterns, **options).retrieve(query, mask=mask, max_steps=30)
     for name in ("state", "values", "energy", "potential", "weights"):
         near(getattr(one, name), getattr(other, name))
@@ -228,5 +230,5 @@ def test_heavy_patterns_and_double_precision_where_single_is_not_enough(monkeypa
     memory = AssociativeMemory(patterns, beta=300.0)
     wanted = exact(query, patterns, patterns, 300.0)[0]
     holds(memory.retrieve(query, steps=1, tolerance=1e-4), wanted, 1e-4)
-    monkeypatch.setattr(certified, "_HEAVY", 0.5)
+    monkeypatch.setattr(scan, "HEAVY", 0.5)
     holds(memory.retrieve(query, steps=1, tolerance=1e-5), wanted, 1e-5)

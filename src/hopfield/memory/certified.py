@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor
 from hopfield.core.kernels.streaming import Problem, blocks, stream, tiles
 from hopfield.core.kernels.streaming import scores as scores_of
 from hopfield.core.ranking import count_of
-from hopfield.core.separation import Softmax1, Streamable, TopK
+from hopfield.core.separation import Softmax, Softmax1, Streamable, TopK
 from hopfield.core.separation.gather import above, largest, maxima
 from hopfield.errors import HopfieldError
 from hopfield.memory.bounds import accumulation, left_out_error, mean_error, score_error, sparse_change, unit
@@ -26,8 +26,8 @@ from hopfield.memory.peers import ALONE, Peers, Weighed
 from hopfield.memory.rows import Rows, TensorRows
 from hopfield.memory.scan import Heavy, Sums, Weigh, scan, summation_error
 
-# patterns that weigh this share of the whole are weighed in double precision
-_HEAVY = 2.0**-13
+# pieces, and patterns in each, that a pass looks at beforehand, and how many times more there are if that pays
+_PIECES, _PIECE, _WORTHWHILE = 64, 128, 16
 # numbers of candidates gathered at once: they stay in a cache
 _ENTRIES = 1 << 19
 # how many of the largest weights are looked at before all are
@@ -119,6 +119,23 @@ class _Wanted(NamedTuple):
 def _scores_by_block(problem: Problem) -> Iterator[Tensor]:
     """The scores of one pass over the patterns."""
     return (scores_of(problem, block) for block in blocks(problem))
+
+
+def _pieces(problem: Problem) -> Problem:
+    """The problem with some of its patterns, from here and there."""
+    count = problem.patterns.shape[1]
+    starts = [(count - _PIECE) * piece // (_PIECES - 1) for piece in range(_PIECES)]
+
+    def some(rows: Any, axis: int) -> Any:
+        if rows is None or rows.shape[axis] == 1:
+            return rows
+        slices = [slice(start, start + _PIECE) for start in starts]
+        return torch.cat([rows[:, own] if axis == 1 else rows[..., own] for own in slices], axis)
+
+    states, patterns, values, bias, mask = problem
+    return Problem(
+        states, some(patterns, 1).to(states.dtype), some(values, 1).to(states.dtype), some(bias, 2), some(mask, 2)
+    )
 
 
 T = TypeVar("T", Answer, Weighed, Heavy)
@@ -251,12 +268,12 @@ class Certified:
         if few.numel():
             parts.append(self._of(few)._by_groups(search.of(few), plan.of(few), wanted))
         if others.numel() or not parts:
-            parts.append(self._of(others)._pass(wanted, self.states.dtype))
+            parts.append(self._of(others)._pass(wanted, self.states.dtype, plan.of(others)))
         return _joined(parts, [few, others])
 
     def _by_groups(self, search: Search, plan: Plan, wanted: _Wanted) -> Weighed:
         search = replace(search, states=self.states * self.beta)
-        found = group_mean(search, plan, wanted.rows, self._weigher(wanted), null=self._null(), share=_HEAVY)
+        found = group_mean(search, plan, wanted.rows, self._weigher(wanted), null=self._null())
         return Weighed(*found, plan.rest, plan.visited)
 
     def _weigher(self, wanted: _Wanted) -> Weigh:
@@ -386,15 +403,38 @@ class Certified:
 
     # -------------------------------------------------------------------------------------------------------- by a pass
 
-    def _pass(self, wanted: _Wanted, dtype: torch.dtype) -> Weighed:
+    def _pass(self, wanted: _Wanted, dtype: torch.dtype, plan: Plan | None = None) -> Weighed:
+        """Softmax over all patterns; the plan is one that does not serve."""
+        problem = self._problem(wanted.rows, dtype)
         with torch.no_grad():
-            # what weighs much is weighed in double precision where single precision might not be enough
-            rough, fine = self._score_error(dtype), self._score_error(torch.float64)
-            nothing, all_ = torch.zeros_like(rough), torch.ones_like(rough)
-            worst = self._soft_bound(rough, fine, all_, nothing, wanted, dtype)
-            share = _HEAVY if dtype != torch.float64 and bool((worst > self.tolerance).any()) else None
-        found = scan(self._problem(wanted.rows, dtype), self._weigher(wanted), null=self._null(), share=share)
-        return Weighed(*found, torch.full_like(rough, -math.inf), self._all_visited())
+            aside = None if dtype == torch.float64 else self._aside(problem, wanted, plan)
+        found = scan(problem, self._weigher(wanted), null=self._null(), level=aside)
+        nothing = torch.full_like(found.level, -math.inf)
+        return Weighed(*found, nothing, self._all_visited())
+
+    def _aside(self, problem: Problem, wanted: _Wanted, plan: Plan | None) -> Tensor | None:
+        """Where patterns that weigh much are to be set aside, as single precision would not do: what `scan` takes."""
+        dtype, count = problem.states.dtype, problem.patterns.shape[1]
+        rough, fine = self._score_error(dtype), self._score_error(torch.float64)
+        mean = torch.zeros(rough.shape[0], wanted.rows.width, dtype=dtype, device=rough.device)
+        level = torch.full_like(rough, -math.inf)
+
+        def fails() -> Tensor:
+            size = torch.linalg.vector_norm(mean, dim=-1, dtype=torch.float64)
+            return self._soft_bound(rough, fine, torch.ones_like(rough), size, wanted, dtype) > self.tolerance
+
+        if count > _WORTHWHILE * _PIECES * _PIECE and bool(fails().any()):
+            # what weighs much may be near together, or one pattern: a guess, from some patterns and the nearest known
+            mean, level = (entry[0] for entry in stream(_pieces(problem), Softmax()))
+            if plan is not None:
+                one = Heavy(plan.nearest.clamp(min=0).unsqueeze(-1), (plan.nearest >= 0).unsqueeze(-1))
+                values, score = (entry[:, 0] for entry in self._scores_of(one, wanted.rows))
+                others = level + math.log(count / (_PIECES * _PIECE))
+                mean = torch.lerp(mean, values.to(dtype), torch.sigmoid(score - others).to(dtype).unsqueeze(-1))
+                level = torch.maximum(level, plan.level[:, 0])
+            level = level - 2 * rough
+        need = fails()
+        return torch.where(need, level, math.inf) if bool(need.any()) else None
 
     def _sparse_pass(self, wanted: _Wanted) -> Answer:
         """Over all patterns again and again, in double precision, where too many have weight to be collected."""

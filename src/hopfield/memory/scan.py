@@ -25,12 +25,18 @@ from hopfield.core.separation import Softmax, Softmax1
 from hopfield.core.separation.gather import packed
 from hopfield.memory.bounds import accumulation
 
-# terms summed in the data type of the scores; their sums are added in float64
-_FEW = 512
+HEAVY = 2.0**-13
+"""Patterns that weigh this share of the whole are weighed in double precision where that is needed."""
+FEW = 256
+"""Terms summed in the data type of the scores, ..."""
+# ... and sums of these; sums of those are added in float64
+_PARTS = 16
 # scores of which only the largest is looked at, unless that matters
 _GROUP = 64
 # rows of a block that are looked at by themselves, as a share of all
 _FEW_ROWS = 1 / 8
+# blocks in which some patterns were set aside before these are counted
+_NEW = 16
 
 
 def summation_error(dtype: torch.dtype, norm: float, mean: Tensor | float) -> Tensor | float:
@@ -39,7 +45,7 @@ def summation_error(dtype: torch.dtype, norm: float, mean: Tensor | float) -> Te
     The numerator is off by γ Σ p_i |x_i|, the denominator by γ: together γ (norm + |m|), `mean` being |m| or more. The
     weights are off by a few units themselves.
     """
-    return accumulation(_FEW + 16, dtype) * (norm + mean)
+    return accumulation(FEW + _PARTS + 16, dtype) * (norm + mean)
 
 
 class Heavy(NamedTuple):
@@ -86,77 +92,118 @@ class _CarefulSoftmax(OnlineSoftmax):
         self.total, self.mixed = self.total.double(), self.mixed.double()
 
     def count(self, weights: Tensor) -> None:
-        for some in _few(weights[0]):
-            self.total += some.sum(-1).sum(-1, dtype=torch.float64)[..., None]
+        self.total += total(weights).unsqueeze(-1)
 
 
 def _mix(weights: Tensor, values: Tensor) -> Tensor:
-    """P V in float64, of sums of few terms. (1, L, n), (1, n, v) -> (1, L, v)."""
-    total = weights.new_zeros((weights.shape[1], values.shape[2]), dtype=torch.float64)
-    for some, theirs in zip(_few(weights[0]), _few(values[0].mT), strict=True):
-        parts = torch.bmm(some.transpose(0, 1), theirs.permute(1, 2, 0))  # (n / few, L, v)
-        total += parts.sum(0, dtype=torch.float64)
-    return total.unsqueeze(0)
+    """P V, of sums of few terms. (1, L, n), (1, n, v) -> (1, L, v)."""
+    even = weights.shape[2] - weights.shape[2] % FEW
+    left, right = weights[0, :, :even].unflatten(1, (-1, FEW)), values[0, :even].unflatten(0, (-1, FEW))
+    result = _sum(torch.bmm(left.transpose(0, 1), right), 0).unsqueeze(0)
+    return result if even == weights.shape[2] else result + torch.bmm(weights[:, :, even:], values[:, even:])
 
 
-def _few(rows: Tensor) -> list[Tensor]:
-    """The columns of (L, n) a few at a time: (L, n / few, few), and what is left over, (L, 1, rest)."""
-    even = rows.shape[1] - rows.shape[1] % _FEW
-    parts = [rows[:, :even].unflatten(1, (-1, _FEW)), rows[:, None, even:]]
-    return [part for part in parts if part.numel()]
+def product(weights: Tensor, values: Tensor) -> Tensor:
+    """P V, of sums of few terms. (B, L, n), (B, n, v) -> (B, L, v), n small."""
+    if weights.shape[2] <= FEW:
+        return torch.bmm(weights, values)
+    parts = zip(weights.split(FEW, 2), values.split(FEW, 1), strict=True)
+    return _sum(torch.stack([torch.bmm(left, right) for left, right in parts]), 0)
+
+
+def total(weights: Tensor) -> Tensor:
+    """The sums of rows (..., n), of sums of few terms."""
+    even = weights.shape[-1] - weights.shape[-1] % FEW
+    result = _sum(weights[..., :even].unflatten(-1, (-1, FEW)).sum(-1), -1)
+    return result if even == weights.shape[-1] else result + weights[..., even:].sum(-1)
+
+
+def _sum(parts: Tensor, axis: int) -> Tensor:
+    """The sum of parts, in float64 where they are many."""
+    return parts.sum(axis) if parts.shape[axis] <= _PARTS else parts.sum(axis, dtype=torch.float64)
 
 
 class _Aside:
-    """Sets patterns aside that weigh a share of all patterns so far, or more; scores are in powers of two."""
+    """Sets patterns aside that weigh `HEAVY` of all patterns so far, or more; scores are in powers of two.
 
-    def __init__(self, share: float) -> None:
-        self._depth = -math.log2(share)
-        self._top: Tensor | None = None
-        self._mass = torch.zeros(())
-        self._found: list[tuple[Tensor, Tensor]] = []
+    Args:
+        level: a lower bound of the log-sum-exp over all patterns, (L,); infinite where nothing is to be set aside.
+    """
 
-    def take(self, scores: Tensor, offset: int, top: Tensor, level: Tensor) -> None:
+    def __init__(self, level: Tensor) -> None:
+        # what takes no part is beneath it
+        self._floor = (level + math.log2(HEAVY)).clamp(min=torch.finfo(level.dtype).min)
+        self._top = torch.full_like(level, -math.inf)
+        self._mass = torch.zeros_like(level)
+        self._found: list[_Entries] = []
+        self._new: list[_Entries] = []
+
+    def take(self, scores: Tensor, offset: int, top: Tensor, left: OnlineSoftmax) -> None:
         """Take them out of a block of scores (1, L, n).
 
         Args:
             scores: are overwritten.
             offset: the first pattern of the block.
             top: the largest scores, (1, L, 1).
-            level: the log-sum-exp of what was left in the blocks before, (L,).
+            left: what was left in the blocks before.
         """
         block, top = scores[0], top[0, :, 0]
-        if self._top is None:
-            self._top, self._mass = top, torch.zeros_like(top)
-        risen = torch.maximum(self._top, top)
-        # what was set aside counts too
-        self._mass = self._mass * torch.exp2(torch.where(risen == -math.inf, 0.0, self._top - risen))
-        self._top = risen
-        floor = torch.maximum(risen, torch.logaddexp2(level, risen + self._mass.log2())) - self._depth
-        rows = ((top >= floor) & (top > -math.inf)).nonzero().flatten()
+        rows = (top >= self._floor).nonzero().flatten()
         if not rows.numel():
             return
-        if rows.numel() < _FEW_ROWS * block.shape[0]:
-            row, column = (block[rows] >= floor[rows].unsqueeze(-1)).nonzero(as_tuple=True)
+        few = rows.numel() < _FEW_ROWS * block.shape[0]
+        if not few or len(self._new) > _NEW:
+            self._raise(left)
+        self._floor[rows] = torch.maximum(self._floor[rows], top[rows] + math.log2(HEAVY))
+        if few:
+            row, column = (block[rows] >= self._floor[rows].unsqueeze(-1)).nonzero(as_tuple=True)
             row = rows[row]
         else:
-            row, column = _at_least(block, floor.unsqueeze(-1))
-        self._found.append((row, column + offset))
-        self._mass = self._mass.index_add(0, row, torch.exp2(block[row, column] - risen[row]))
+            row, column = _at_least(block, self._floor.unsqueeze(-1))
+        self._new.append(_Entries(row, column + offset, block[row, column]))
         block[row, column] = -math.inf
 
-    def found(self, states: int) -> Heavy:
+    def _raise(self, left: OnlineSoftmax) -> None:
+        """Raise the floor to what is known of the log-sum-exp, to which belongs what was set aside."""
+        self._settle()
+        level = (left.reference + left.total.log2()).to(self._floor.dtype)[0, :, 0]
+        level = torch.logaddexp2(level, self._top + self._mass.log2())
+        self._floor = torch.maximum(self._floor, level + math.log2(HEAVY))
+
+    def _settle(self) -> None:
+        """Count what is new."""
+        if not self._new:
+            return
+        row, _, score = (torch.cat(entry) for entry in zip(*self._new, strict=True))
+        risen = self._top.scatter_reduce(0, row, score, "amax")
+        self._mass *= torch.exp2(torch.where(risen == -math.inf, 0.0, self._top - risen))
+        self._mass.index_add_(0, row, torch.exp2(score - risen[row]))
+        self._top = risen
+        self._found += self._new
+        self._new = []
+
+    def found(self) -> Heavy:
         """All of them."""
+        self._settle()
+        states = self._top.shape[0]
         if not self._found:
             return Heavy(torch.zeros(states, 1, dtype=torch.int64), torch.zeros(states, 1, dtype=torch.bool))
-        row = torch.cat([row for row, _ in self._found])
-        column = torch.cat([column for _, column in self._found])
-        ones, which = packed(row, column, torch.ones_like(column, dtype=torch.float32), states)
-        return Heavy(which, ones > 0)
+        row, column, score = (torch.cat(entry) for entry in zip(*self._found, strict=True))
+        scores, which = packed(row, column, score, states)
+        return Heavy(which, scores > -math.inf)
 
     def reference(self) -> Tensor:
         """The largest score (L, 1), 0 where there is none."""
-        assert self._top is not None
+        self._settle()
         return torch.where(self._top == -math.inf, 0.0, self._top).unsqueeze(-1)
+
+
+class _Entries(NamedTuple):
+    """Scores of some states with some patterns."""
+
+    row: Tensor
+    column: Tensor
+    score: Tensor
 
 
 def _at_least(block: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,18 +233,17 @@ def finished(whole: Sums, reference: Tensor, light: Sums) -> Pass:
     return Pass(whole.mixed / total.unsqueeze(-1), reference + whole.total.log(), light.total / total)
 
 
-def _forward(problem: Problem, null: bool, share: float | None, weigh: Callable[[Heavy, Tensor], Sums]) -> Pass:
+def _forward(problem: Problem, null: bool, level: Tensor | None, weigh: Callable[[Heavy, Tensor], Sums]) -> Pass:
     values = problem.values
     assert values is not None
     problem = problem._replace(states=problem.states * LOG2E)
     online = _CarefulSoftmax(problem.states, values.shape[2], null=null)
-    aside = None if share is None or not problem.patterns.shape[1] else _Aside(share)
+    aside = None if level is None or not problem.patterns.shape[1] else _Aside(level.to(problem.states.dtype) * LOG2E)
     for block in blocks(problem):
         some = scores(problem, block, LOG2E)
         top = some.amax(-1, keepdim=True)
         if aside is not None:
-            level = online.reference[0, :, 0] + online.total[0, :, 0].log2().to(some.dtype)
-            aside.take(some, block.start, top, level)
+            aside.take(some, block.start, top, online)
         weights = online.weights(some, top)
         online.add(_mix(weights, values[:, block].to(weights.dtype)))
     assert online.mixed is not None
@@ -211,7 +257,7 @@ def _forward(problem: Problem, null: bool, share: float | None, weigh: Callable[
         factor = torch.exp2(reference - risen)
         light = Sums(light.total * factor[:, 0], light.mixed * factor)
         reference = risen
-        whole = light.plus(weigh(aside.found(light.total.shape[0]), reference / LOG2E))
+        whole = light.plus(weigh(aside.found(), reference / LOG2E))
     return finished(whole, reference[:, 0] / LOG2E, light)
 
 
@@ -222,7 +268,7 @@ class _Scan(torch.autograd.Function):
     def forward(
         ctx: Any,
         null: bool,
-        share: float | None,
+        level: Tensor | None,
         weigh: Weigh,
         mask: Tensor | None,
         states: Tensor,
@@ -231,7 +277,10 @@ class _Scan(torch.autograd.Function):
         bias: Any,
     ) -> Pass:
         problem = Problem(states, patterns, values, bias, mask)
-        parts = [_forward(problem.rows(rows), null, share, partial(weigh, states=rows)) for rows in tiles(problem)]
+        parts = [
+            _forward(problem.rows(rows), null, None if level is None else level[rows], partial(weigh, states=rows))
+            for rows in tiles(problem)
+        ]
         found = Pass(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
         ctx.mark_non_differentiable(found.light)
         ctx.null, ctx.problem = null, problem
@@ -266,16 +315,17 @@ class _Scan(torch.autograd.Function):
         return None, None, None, None, *own
 
 
-def scan(problem: Problem, weigh: Weigh, *, null: bool, share: float | None) -> Pass:
+def scan(problem: Problem, weigh: Weigh, *, null: bool, level: Tensor | None) -> Pass:
     """Softmax over all patterns of a problem with B = 1; differentiable once.
 
     Args:
         problem: states (1, L, d), multiplied by β, of the data type of the pass.
         weigh: for patterns that are set aside.
         null: whether there is a pattern of score and value 0.
-        share: patterns that weigh this share of all so far are set aside; None: none are.
+        level: a lower bound of the log-sum-exp over all patterns, (L,): patterns that weigh `HEAVY` of all, or more,
+            are set aside, but not where this is infinite; None: none are.
     """
     if problem.states.device.type == "cpu":
         keep_buffers()
-    result: Pass = Pass(*_Scan.apply(null, share, weigh, problem.mask, *problem[:4]))
+    result: Pass = Pass(*_Scan.apply(null, level, weigh, problem.mask, *problem[:4]))
     return result

@@ -29,6 +29,8 @@ _MOST_GROUPS = 1.5
 _FLAT = 256
 # patterns that coarse groups are learned from
 _SAMPLE = 1 << 17
+# groups whose patterns are listed at once
+_LISTED = 1 << 14
 # numbers in one block of work: what fits the caches is gathered several times faster
 _ENTRIES = 1 << 19
 
@@ -147,14 +149,14 @@ class Index:
         names = ("order", "starts", "centres", "radii")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
-    def similarities(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """c·ξ for states (L, d), and upper bounds of x·ξ over each group, float32 (L, K) each."""
+    def similarities(self, states: Tensor, offset: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """c·ξ for states (L, d), and upper bounds of x·ξ over each group, plus offsets (K,): float32 (L, K) each."""
         states = states.float()
         length = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
         # rounding of the product in single precision: at most d units for each of |c| |ξ|
         unit = torch.finfo(torch.float32).eps * (self.centres.shape[1] + 8)
         radii = self.radii + unit * (torch.linalg.vector_norm(self.centres, dim=-1) + self.radii)
-        central = similarities(states.unsqueeze(0), self.centres.unsqueeze(0))[0]
+        central = similarities(states.unsqueeze(0), self.centres.unsqueeze(0), offset)[0]
         return central, torch.addcmul(central, length, radii)
 
     def biases(self, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,39 +180,64 @@ class Index:
         by_group = pairs.groups.argsort(stable=True)
         state = pairs.states[by_group]
         groups, counts = pairs.groups[by_group].unique_consecutive(return_counts=True)
-        first = counts.cumsum(0) - counts
         sizes = self.sizes[groups]
         # groups that fill about the same matrix, one behind the other
         order = (counts.float().log2().ceil() * (2 * _LARGEST) + sizes).argsort()
-        for chunk in _fitting(order, counts, sizes, states.shape[1]):
-            asked, size = counts[chunk], sizes[chunk]
-            asking = torch.arange(int(asked.max()), device=states.device)
-            inside = torch.arange(int(size.max()), device=states.device)
-            here, there = asking < asked.unsqueeze(-1), inside < size.unsqueeze(-1)  # (G, q), (G, n)
-            who = state[torch.where(here, first[chunk].unsqueeze(-1) + asking, 0)]
-            which = self.order[torch.where(there, self.starts[groups[chunk]].unsqueeze(-1) + inside, 0)]
-            patterns = rows.take(which.flatten()).unflatten(0, which.shape)
-            scores = torch.bmm(states[who], patterns.mT)
+        first = counts.cumsum(0) - counts
+        for some in order.split(_LISTED):
+            yield from self._visits(states, rows, bias, state, (first[some], counts[some]), groups[some])
+
+    def _visits(
+        self,
+        states: Tensor,
+        rows: Rows,
+        bias: Tensor | None,
+        state: Tensor,
+        asking: tuple[Tensor, Tensor],
+        groups: Tensor,
+    ) -> Iterator[Visit]:
+        """The same of some groups, given where in `state` those that look at each start, and how many they are."""
+        first, counts = asking
+        sizes = self.sizes[groups]
+        shapes = list(_fitting(counts.tolist(), sizes.tolist(), states.shape[1]))
+        who, here = _padded(first, counts, shapes, 1)
+        which, there = _padded(self.starts[groups], sizes, shapes, 2)
+        who, which = state[who], self.order[which]
+        asked = found = 0
+        for shape in shapes:
+            count, q, n = shape
+            mine, theirs = slice(asked, asked + count * q), slice(found, found + count * n)
+            asked, found = mine.stop, theirs.stop
+            patterns = rows.take(which[theirs]).view(count, n, rows.width)
+            scores = torch.bmm(states[who[mine]].view(count, q, states.shape[1]), patterns.mT)
             if bias is not None:
-                scores += bias[which].unsqueeze(-2)
-            scores.masked_fill_(~(here.unsqueeze(-1) & there.unsqueeze(-2)), -math.inf)
-            yield Visit(who, which, patterns, scores)
+                scores += bias[which[theirs]].view(count, 1, n)
+            scores.masked_fill_(~there[theirs].view(count, 1, n), -math.inf)
+            if q > 1:
+                scores.masked_fill_(~here[mine].view(count, q, 1), -math.inf)
+            yield Visit(who[mine].view(count, q), which[theirs].view(count, n), patterns, scores)
 
 
-def _fitting(order: Tensor, counts: Tensor, sizes: Tensor, width: int) -> Iterator[Tensor]:
-    """Runs of groups whose padded patterns and scores are few enough to be held at once."""
-    start = 0
-    asked, size = counts[order].tolist(), sizes[order].tolist()
-    most_asked = most = 0
-    for end in range(len(asked) + 1):
-        if end == len(asked):
-            if end > start:
-                yield order[start:end]
-            return
-        most_asked, most = max(most_asked, asked[end]), max(most, size[end])
-        if end > start and (end + 1 - start) * most * max(most_asked, width) > _ENTRIES:
-            yield order[start:end]
-            start, most_asked, most = end, asked[end], size[end]
+def _fitting(counts: list[int], sizes: list[int], width: int) -> Iterator[tuple[int, int, int]]:
+    """Runs of groups whose padded patterns and scores are few enough to be held at once: how many, states, patterns."""
+    start = q = n = 0
+    for end, (asked, size) in enumerate(zip(counts, sizes, strict=True)):
+        more, larger = max(q, asked), max(n, size)
+        if end > start and (end + 1 - start) * larger * max(more, width) > _ENTRIES:
+            yield end - start, q, n
+            start, more, larger = end, asked, size
+        q, n = more, larger
+    if counts:
+        yield len(counts) - start, q, n
+
+
+def _padded(starts: Tensor, sizes: Tensor, shapes: list[tuple[int, int, int]], axis: int) -> tuple[Tensor, Tensor]:
+    """The numbers from each start on, each run padded to what its shape has; and where they are no padding."""
+    width = torch.tensor([shape[axis] for shape in shapes for _ in range(shape[0])], device=starts.device)
+    run = torch.repeat_interleave(torch.arange(width.shape[0], device=starts.device), width)
+    inside = torch.arange(run.shape[0], device=starts.device) - (width.cumsum(0) - width)[run]
+    there = inside < sizes[run]
+    return torch.where(there, starts[run] + inside, 0), there
 
 
 def _chunks(rows: Rows, order: Tensor, group: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -3,39 +3,62 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hopfield.core.kernels.streaming import refuse_second_derivatives
-from hopfield.memory.index.search import Light, Plan, Search, level_of, taken
+from hopfield.memory.index.groups import Visit
+from hopfield.memory.index.search import LEAST, Found, Plan, Search, finite, taken
 from hopfield.memory.rows import Rows
-from hopfield.memory.scan import Heavy, Pass, Sums, Weigh, finished
+from hopfield.memory.scan import HEAVY, Heavy, Pass, Sums, Weigh, finished, product, total
 
 
-def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, share: float) -> Pass:
+def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool) -> Pass:
     visits = search.again(plan)
-    level = level_of(visits(), search.states)
-    floor = level + math.log(share)
-    reference = torch.where(level == -math.inf, 0.0, level)
-    light = Light(reference, values, own=values is search.rows)
-    scores, which = search.collect(visits(), floor, light)
-    sums, base = Sums(light.total, light.mixed), reference.double()
-    whole = sums.plus(weigh(Heavy(which, scores > -math.inf), base, slice(None)))
+    top = _highest(visits(), search.states)
+    nothing = top == -math.inf
+    reference = finite(top)
+    # both are less than the level of all
+    floor = torch.where(nothing, math.inf, torch.maximum(top, plan.level) + math.log(HEAVY))
+    heavy = Found()
+    whole = torch.zeros(top.shape[0], dtype=torch.float64, device=top.device)
+    mixed = whole.new_zeros(top.shape[0], values.width)
+    for visit in visits():
+        who = visit.states.flatten()
+        weights = visit.scores - reference[visit.states]
+        weights[heavy.add(visit, visit.scores >= floor[visit.states])] = LEAST
+        weights = weights.clamp_(min=LEAST).exp_()
+        rows = visit.patterns if values is search.rows else taken(values, visit.which)
+        whole.index_add_(0, who, total(weights).flatten().double())
+        mixed.index_add_(0, who, product(weights, rows).flatten(0, 1).double())
+    light = Sums(whole.masked_fill_(nothing[:, 0], 0.0), mixed.masked_fill_(nothing, 0.0))
+    scores, which = heavy.packed(top)
+    base = reference.double()
+    all_ = light.plus(weigh(Heavy(which, scores > -math.inf), base, slice(None)))
     if null:
-        whole = whole._replace(total=whole.total + torch.exp(-base[:, 0]))
-    return finished(whole, base[:, 0], sums)
+        all_ = all_._replace(total=all_.total + torch.exp(-base[:, 0]))
+    return finished(all_, base[:, 0], light)
+
+
+def _highest(visits: Iterable[Visit], states: Tensor) -> Tensor:
+    """The largest score of each state (L, d) in some visits, (L, 1); -inf where it has none."""
+    found = [(visit.states.flatten(), visit.scores.amax(-1).flatten()) for visit in visits]
+    top = states.new_full((states.shape[0],), -math.inf)
+    if found:
+        who, scores = (torch.cat(entry) for entry in zip(*found, strict=True))
+        top.scatter_reduce_(0, who, scores, "amax")
+    return top.unsqueeze(-1)
 
 
 class _GroupMean(torch.autograd.Function):
     """The mean and the level, whose gradients visit the groups again."""
 
     @staticmethod
-    def forward(
-        ctx: Any, search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, share: float, states: Tensor
-    ) -> Pass:
-        found = _forward(search, plan, values, weigh, null, share)
+    def forward(ctx: Any, search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, states: Tensor) -> Pass:
+        found = _forward(search, plan, values, weigh, null)
         ctx.mark_non_differentiable(found.light)
         ctx.search, ctx.plan, ctx.values = search, plan, values
         ctx.save_for_backward(found.mean, found.level)
@@ -59,10 +82,10 @@ class _GroupMean(torch.autograd.Function):
             values = visit.patterns if ctx.values is search.rows else taken(ctx.values, visit.which)
             slopes = torch.bmm(above[who], values.mT).add_(offset[who]).mul_(weights)
             result.index_add_(0, who.flatten(), torch.bmm(slopes, visit.patterns).flatten(0, 1))
-        return None, None, None, None, None, None, result
+        return None, None, None, None, None, result
 
 
-def group_mean(search: Search, plan: Plan, values: Rows, weigh: Weigh, *, null: bool, share: float) -> Pass:
+def group_mean(search: Search, plan: Plan, values: Rows, weigh: Weigh, *, null: bool) -> Pass:
     """Softmax over the patterns of the groups that a plan wants; differentiable once, in `search.states`.
 
     Args:
@@ -71,6 +94,5 @@ def group_mean(search: Search, plan: Plan, values: Rows, weigh: Weigh, *, null: 
         values: whose mean is taken.
         weigh: for patterns that are set aside.
         null: whether there is a pattern of score and value 0.
-        share: patterns that weigh this share of the whole are set aside.
     """
-    return Pass(*_GroupMean.apply(search, plan, values, weigh, null, share, search.states))
+    return Pass(*_GroupMean.apply(search, plan, values, weigh, null, search.states))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -16,15 +17,17 @@ from hopfield.memory.index.groups import Index, Pairs, Visit
 from hopfield.memory.rows import Rows
 
 # groups that each state visits first, for a lower bound of what its patterns weigh together
-_FIRST = 2
+_FIRST = 4
 # groups per state that are no more work than these
 _ENOUGH = 32
 # numbers of patterns that are kept to be visited twice
 _KEPT = 1 << 25
 # a state that would have to look at more of the patterns than this is better served by a pass over all of them
 _MOST = 1 / 16
-# logarithms of weights beneath which they are as good as nothing, and slow
-_LEAST = -80.0
+# states that plan at once, each with a bound for every group
+_PLANNING = 256
+LEAST = -80.0
+"""Logarithm of a share of the weight that is as good as nothing: less of it would be slow."""
 
 
 Agree = Callable[[Tensor], Tensor]
@@ -41,17 +44,34 @@ class Plan(NamedTuple):
     """Softmax: an upper bound of log Σ exp(s) over the patterns of all other groups. Sparse maps: -inf. float64 (L,)"""
     visited: Tensor
     """Share of the patterns in the groups that are wanted, (L,)."""
+    nearest: Tensor
+    """The pattern with the largest score, of those that were looked at to make the plan; -1 if none was. int64 (L,)"""
     serves: Tensor
     """Whether few enough patterns are looked at for this to pay, bool (L,)."""
 
+    @classmethod
+    def joined(cls, parts: Sequence[Plan]) -> Plan:
+        """The plans of some states and of others behind them."""
+        starts = accumulate((part.level.shape[0] for part in parts), initial=0)
+        states = [part.wanted.states + start for part, start in zip(parts, starts, strict=False)]
+        wanted = Pairs(torch.cat(states), torch.cat([part.wanted.groups for part in parts]))
+        return cls(wanted, *(torch.cat(entry) for entry in zip(*(part[1:] for part in parts), strict=True)))
+
     def of(self, states: Tensor) -> Plan:
-        """The plan of some states, in ascending order."""
+        """The plan of some states."""
         place = torch.full_like(self.serves, -1, dtype=torch.int64)
         place[states] = torch.arange(states.shape[0], device=states.device)
         at = place[self.wanted.states]
         kept = at >= 0
         pairs = Pairs(at[kept], self.wanted.groups[kept])
-        return Plan(pairs, self.level[states], self.rest[states], self.visited[states], self.serves[states])
+        return Plan(
+            pairs,
+            self.level[states],
+            self.rest[states],
+            self.visited[states],
+            self.nearest[states],
+            self.serves[states],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,52 +106,56 @@ class Search:
             share: of the weight.
             agree: makes one level of those of all who hold patterns.
         """
-        index, sizes = self.index, self.index.sizes
-        central, bounds = index.similarities(self.states)  # (L, K)
+        parts = torch.arange(self.states.shape[0], device=self.states.device).split(_PLANNING)
+        return Plan.joined([self.of(part)._plan(slack[part].unsqueeze(-1), separation, share, agree) for part in parts])
+
+    def _plan(self, slack: Tensor, separation: Streamable, share: float, agree: Agree) -> Plan:
+        index, sizes = self.index, self.index.sizes.float()
+        # how many patterns there are raises what a group may weigh together, not what one of them may score
+        central, bounds = index.similarities(self.states, None if separation.sparse else sizes.log())  # (L, K)
         if self.bias is not None:
             mean, highest = index.biases(self.bias)
             central, bounds = central + mean, bounds + highest
-        slack = slack.unsqueeze(-1)
         level = self.states.new_full((central.shape[0], 1), -math.inf)
-        weighty = math.log(share / len(index))
-        if not separation.sparse:
-            bounds += sizes.log()
-            if index.means and self.mask is None:
-                # the mean of exp(s) over a group is no less than exp at its centre, by Jensen's inequality
-                level = (_log_sum_exp(central + sizes.log()) - 2 * slack).to(level.dtype)
-        many = ((bounds > level + weighty).sum(-1) > _ENOUGH).nonzero().flatten()
+        nearest = torch.full(level.shape[:1], -1, device=level.device)
+        # each group that is left out weighs at most its part of the share, or nothing
+        part = 0.0 if separation.sparse else math.log(share / len(index))
+        if index.means and self.mask is None and not separation.sparse:
+            # the mean of exp(s) over a group is no less than exp at its centre, by Jensen's inequality
+            level = (_log_sum_exp(central) - 2 * slack).to(level.dtype)
+        many = (_reaching(bounds, level + part).sum(-1) > _ENOUGH).nonzero().flatten()
         if many.numel():  # what the nearest groups hold is a better bound
-            seen = self.of(many)._first(central[many])
+            seen, which = self.of(many)._first(central[many])
+            best = seen.max(-1, keepdim=True)
+            found = which.gather(-1, best.indices).masked_fill(best.values == -math.inf, -1)
+            nearest[many] = found.squeeze(-1)
             if separation.sparse:
                 level[many] = (separation.floor(seen) - 4 * slack[many]).to(level.dtype)
             else:
                 null = torch.zeros_like(seen[:, :1]) if isinstance(separation, Softmax1) else seen[:, :0]
-                found = _log_sum_exp(torch.cat([seen, null], -1)) - slack[many]
-                level[many] = torch.maximum(level[many], found.to(level.dtype))
+                least = _log_sum_exp(torch.cat([seen, null], -1)) - slack[many]
+                level[many] = torch.maximum(level[many], least.to(level.dtype))
         level = agree(level)
-        # each group that is left out weighs at most its part of the share, or nothing
-        wanted = bounds >= level if separation.sparse else bounds > level + weighty
-        # many groups are hopeless at once, and so is listing them
+        wanted = _reaching(bounds, level + part)
         serves = wanted.sum(-1) <= _MOST * len(index)
-        wanted &= serves.unsqueeze(-1)
+        # many groups are hopeless at once, and so is listing them
+        wanted.mul_(serves.unsqueeze(-1))
+        visited = wanted @ sizes / max(1, self.rows.count)
         pairs = Pairs(*wanted.nonzero(as_tuple=True))
-        looked = torch.zeros(wanted.shape[0], device=wanted.device).index_add_(
-            0, pairs.states, sizes[pairs.groups].float()
-        )
-        visited = looked / max(1, self.rows.count)
         rest = torch.full_like(visited, -math.inf, dtype=torch.float64)
         if not separation.sparse:
-            base = torch.where(level == -math.inf, 0.0, level)
-            others = bounds.sub_(base).clamp_(min=_LEAST).exp_().masked_fill_(wanted, 0.0).sum(-1)
+            bounds[pairs.states, pairs.groups] = -math.inf
+            base = finite(level)
+            others = bounds.sub_(base).clamp_(min=LEAST).exp_().sum(-1)
             rest = (1.001 * others.double()).log() + base.squeeze(-1).double()  # for rounding
-        return Plan(pairs, level, rest, visited, serves)
+        return Plan(pairs, level, rest, visited, nearest, serves)
 
-    def _first(self, central: Tensor) -> Tensor:
-        """The scores in the groups with the nearest centres, (L, w)."""
+    def _first(self, central: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores in the groups with the nearest centres, and the patterns, (L, w) each."""
         nearest = central.topk(min(_FIRST, central.shape[1]), -1).indices
         states = torch.arange(central.shape[0], device=central.device).repeat_interleave(nearest.shape[1])
         floor = central.new_full((central.shape[0], 1), -math.inf, dtype=self.states.dtype)
-        return self.collect(self.visits(Pairs(states, nearest.flatten())), floor)[0]
+        return self.collect(self.visits(Pairs(states, nearest.flatten())), floor)
 
     def visits(self, wanted: Pairs) -> Iterator[Visit]:
         """What the wanted groups score."""
@@ -154,79 +178,53 @@ class Search:
         return self.mask[visit.states.unsqueeze(-1), visit.which.unsqueeze(-2)]
 
     @staticmethod
-    def collect(visits: Iterable[Visit], floor: Tensor, light: Light | None = None) -> tuple[Tensor, Tensor]:
-        """The scores that reach a floor (L, 1), and their patterns; the others go into `light`.
-
-        Returns:
-            Scores (L, w), padded with -inf, and indices (L, w).
-        """
-        row: list[Tensor] = []
-        column: list[Tensor] = []
-        value: list[Tensor] = []
+    def collect(visits: Iterable[Visit], floor: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores that reach a floor (L, 1), (L, w), padded with -inf, and their patterns, (L, w)."""
+        found = Found()
         for visit in visits:
-            scores = visit.scores
-            group, state, pattern = ((scores >= floor[visit.states]) & (scores > -math.inf)).nonzero(as_tuple=True)
-            row.append(visit.states[group, state])
-            column.append(visit.which[group, pattern])
-            value.append(scores[group, state, pattern])
-            if light is not None:
-                scores[group, state, pattern] = -math.inf
-                light.add(visit)
-        if not row:
-            return floor.new_full((floor.shape[0], 1), -math.inf), torch.zeros_like(floor, dtype=torch.int64)
-        return packed(torch.cat(row), torch.cat(column), torch.cat(value), floor.shape[0])
+            found.add(visit, (visit.scores >= floor[visit.states]) & (visit.scores > -math.inf))
+        return found.packed(floor)
 
 
-def level_of(visits: Iterable[Visit], states: Tensor) -> Tensor:
-    """The log-sum-exp of all that states (L, d) visited, (L, 1); -inf where that is nothing."""
-    top = states.new_full((states.shape[0],), -math.inf)
-    total = torch.zeros_like(top)
-    for visit in visits:
-        who = visit.states.flatten()
-        here = visit.scores.amax(-1, keepdim=True)
-        risen = top.scatter_reduce(0, who, here.flatten(), "amax")
-        total *= torch.exp(top - _finite(risen))
-        top = risen
-        part = (visit.scores - _finite(here)).clamp_(min=_LEAST).exp_().sum(-1).flatten()
-        total.index_add_(0, who, part * torch.exp(here.flatten() - _finite(top)[who]))
-    return (_finite(top) + total.log()).unsqueeze(-1)
+class Found:
+    """Patterns that were found in some visits."""
+
+    def __init__(self) -> None:
+        self._row: list[Tensor] = []
+        self._column: list[Tensor] = []
+        self._score: list[Tensor] = []
+
+    def add(self, visit: Visit, those: Tensor) -> tuple[Tensor, ...]:
+        """Add those of a visit that are true, (G, q, n); where they are, is returned."""
+        where = those.nonzero(as_tuple=True)
+        group, state, pattern = where
+        self._row.append(visit.states[group, state])
+        self._column.append(visit.which[group, pattern])
+        self._score.append(visit.scores[where])
+        return where
+
+    def packed(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores of each of L states, (L, w), padded with -inf, and their patterns; `like` (L, 1) has the type."""
+        if not self._row:
+            return torch.full_like(like, -math.inf), torch.zeros_like(like, dtype=torch.int64)
+        return packed(torch.cat(self._row), torch.cat(self._column), torch.cat(self._score), like.shape[0])
 
 
-def _finite(scores: Tensor) -> Tensor:
+def _reaching(bounds: Tensor, floor: Tensor) -> Tensor:
+    """1 where bounds (L, K) reach a floor (L, 1), else 0: several times faster to sum than truth values."""
+    return torch.ge(bounds, floor, out=torch.empty_like(bounds))
+
+
+def finite(scores: Tensor) -> Tensor:
+    """0 instead of -inf."""
     return torch.where(scores == -math.inf, 0.0, scores)
 
 
 def _log_sum_exp(scores: Tensor) -> Tensor:
     """The log-sum-exp of rows, (L, 1); what is far beneath the largest does not count, and would be slow."""
-    top = _finite(scores.amax(-1, keepdim=True))
-    total: Tensor = (scores - top).clamp_(min=_LEAST).exp_().sum(-1, keepdim=True)
+    top = finite(scores.amax(-1, keepdim=True))
+    total: Tensor = (scores - top).clamp_(min=LEAST).exp_().sum(-1, keepdim=True)
     return total.log() + top
-
-
-class Light:
-    """Sums over patterns of which each weighs little: Σ exp(s - r) and Σ exp(s - r) v, float64.
-
-    Args:
-        reference: r, (L, 1).
-        values: v.
-        own: whether the values are the patterns.
-    """
-
-    def __init__(self, reference: Tensor, values: Rows, *, own: bool) -> None:
-        self.reference = reference
-        self.total = torch.zeros(reference.shape[0], dtype=torch.float64, device=reference.device)
-        self.mixed = self.total.new_zeros(reference.shape[0], values.width)
-        self._values = None if own else values
-
-    def add(self, visit: Visit) -> None:
-        """Add what was visited, whose scores are overwritten."""
-        reference = self.reference[visit.states]
-        gone = visit.scores < reference + _LEAST
-        weights = (visit.scores - reference).clamp_(min=_LEAST).exp_().masked_fill_(gone, 0.0)
-        values = visit.patterns if self._values is None else taken(self._values, visit.which)
-        which = visit.states.flatten()
-        self.total.index_add_(0, which, weights.sum(-1).flatten().double())
-        self.mixed.index_add_(0, which, torch.bmm(weights, values).flatten(0, 1).double())
 
 
 def taken(rows: Rows, which: Tensor) -> Tensor:
