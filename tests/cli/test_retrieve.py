@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +10,7 @@ import torch
 
 from hopfield import AssociativeMemory
 from tests.cli.runs import refused
+from tests.memory.sharded.test_memory import free_port
 
 
 def test_retrieve_prints_a_table(run, arrays):
@@ -181,3 +185,78 @@ def test_other_bad_input_is_refused(run, arrays, pictures, tmp_path):
     (tmp_path / "file").write_text("in the way")
     refused(run("retrieve", "--patterns", patterns, "--query", query, "--out", tmp_path / "file"), "cannot make")
     refused(run("tour", "--images", tmp_path / "nowhere", "--out", tmp_path / "report"), "nowhere")
+
+
+def _queries(out):
+    return json.loads(out)["queries"]
+
+
+@pytest.mark.parametrize("index", [[], ["--index"]])
+def test_a_tolerance_gives_a_bound(run, arrays, index):
+    arguments = ("--patterns", arrays / "patterns.npy", "--query", arrays / "query.npy", "--beta", 8, "--json")
+    plain = _queries(run("retrieve", *arguments)[1])
+    code, out, _ = run("retrieve", *arguments, "--tolerance", 1e-3, *index)
+    assert code == 0
+    for one, other in zip(plain, _queries(out), strict=True):
+        assert 0 < other.pop("error_bound") <= 1e-3
+        assert 0 < other.pop("visited") <= 1
+        assert one["top"][0]["index"] == other["top"][0]["index"]
+    assert "visited" in run("retrieve", *arguments[:-1], "--tolerance", 1e-3)[1]
+
+
+def test_a_memory_on_disk_is_opened_where_it_lies(run, arrays):
+    patterns = torch.from_numpy(np.load(arrays / "patterns.npy"))
+    AssociativeMemory.build(arrays / "memory", [patterns], beta=2.0, separation="entmax")
+    arguments = ("--query", arrays / "query.npy", "--json")
+    built = run("retrieve", "--patterns", arrays / "memory", *arguments)[1]
+    options = ("--on-disk", "--beta", 2, "--separation", "entmax")
+    left = run("retrieve", "--patterns", arrays / "patterns.npy", *arguments, *options)[1]
+    assert _queries(built)[0]["error_bound"] < 1e-3
+    assert _queries(built)[0]["top"] == _queries(left)[0]["top"]
+    run("retrieve", "--patterns", arrays / "memory", *arguments, "--tolerance", 0.1, "--index")
+    assert AssociativeMemory.open(arrays / "memory").index is not None
+
+
+def test_what_cannot_be_asked_of_many_patterns_is_refused(run, arrays):
+    arguments = ("--patterns", arrays / "patterns.npy", "--query", arrays / "query.npy")
+    refused(run("retrieve", *arguments, "--index"), "--index needs --tolerance")
+    refused(run("retrieve", *arguments, "--tolerance", 1e-12), "cannot be kept")
+    refused(run("retrieve", *arguments, "--tolerance", 0), "tolerance must be")
+    missing = ("--patterns", arrays / "none.npy", "--query", arrays / "query.npy")
+    refused(run("retrieve", *missing, "--on-disk"), "no memory at")
+
+
+def _torchrun(folder, *arguments):
+    """What each of two processes prints."""
+    started = []
+    port = str(free_port())
+    for rank in range(2):
+        own = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        command = [sys.executable, "-m", "hopfield", "retrieve", *map(str, arguments)]
+        environment = os.environ | own | {"OMP_NUM_THREADS": "1"}
+        started.append(
+            subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        )
+    return [(*process.communicate(timeout=120), process.returncode) for process in started]
+
+
+def test_processes_of_torchrun_hold_a_part_each(run, arrays):
+    patterns = np.load(arrays / "patterns.npy")
+    np.save(arrays / "part-0.npy", patterns[:5])
+    np.save(arrays / "part-1.npy", patterns[5:])
+    options = ("--query", "query.npy", "--beta", 8, "--json")
+    arguments = ("--patterns", arrays / "patterns.npy", "--query", arrays / "query.npy", "--beta", 8, "--json")
+    alone = _queries(run("retrieve", *arguments)[1])
+    for path in ("part-{rank}.npy", "patterns.npy"):
+        (first, errors, code), (second, *_) = _torchrun(arrays, "--patterns", path, *options)
+        assert code == 0, errors
+        assert second == ""
+        for one, other in zip(alone, _queries(first), strict=True):
+            assert [entry["index"] for entry in one["top"]] == [entry["index"] for entry in other["top"]]
+            assert one["energy"] == pytest.approx(other["energy"], rel=1e-5)
+    AssociativeMemory.build(arrays / "memory", [torch.from_numpy(patterns)])
+    for _, errors, code in _torchrun(arrays, "--patterns", "memory", *options):
+        assert code == 2
+        assert "would be read whole by each of the 2 processes" in errors

@@ -14,20 +14,20 @@ from hopfield.errors import HopfieldError
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Patterns to store, with what is needed to read queries like them and to write what is retrieved."""
+class Kind:
+    """What patterns are: what is needed to read queries like them, and to name and write what is retrieved."""
 
-    patterns: Tensor
-    """(N, d)"""
-    names: list[str]
-    """What each pattern is called: its file's name or its index."""
-    shape: tuple[int, int] | None
+    size: int
+    """d"""
+    dtype: torch.dtype
+    names: list[str] | None = None
+    """What each pattern is called; None: its index."""
+    shape: tuple[int, int] | None = None
     """Height and width if the patterns are images."""
 
-    @classmethod
-    def of_arrays(cls, patterns: Tensor) -> Stored:
-        """Patterns (N, d) that are no images; each is called by its index."""
-        return cls(patterns, [str(index) for index in range(patterns.shape[0])], None)
+    def name(self, index: int) -> str:
+        """What a pattern is called: its file's name or its index."""
+        return str(index) if self.names is None else self.names[index]
 
     def write(self, folder: Path, name: str, state: Tensor) -> Path:
         """Write a retrieved state (d,) as recovered-NAME, whole or not at all: a PNG for images, else a .npy file."""
@@ -48,8 +48,8 @@ class Stored:
         return path
 
 
-def load_stored(path: Path) -> Stored:
-    """Patterns (N, d) from a .npy file, or from a folder of images.
+def load_patterns(path: Path) -> tuple[Tensor, Kind]:
+    """Patterns (N, d) from a .npy file, or from a folder of images, and what they are.
 
     Raises:
         HopfieldError: a missing path, a folder without images, a damaged file, an array that is not (N, d), or that
@@ -59,35 +59,36 @@ def load_stored(path: Path) -> Stored:
         patterns = load_array(path)
         if patterns.dim() != 2:
             raise HopfieldError(f"{path} must hold patterns as an array (N, d), got shape {tuple(patterns.shape)}")
-        return Stored.of_arrays(patterns)
+        return patterns, Kind(patterns.shape[1], patterns.dtype)
     found = load_images(path)
-    count, height, width = found.images.shape
-    return Stored(found.images.reshape(count, -1), list(found.names), (height, width))
+    patterns = found.images.flatten(1)
+    height, width = found.images.shape[1:]
+    return patterns, Kind(patterns.shape[1], patterns.dtype, list(found.names), (height, width))
 
 
-def load_queries(paths: list[Path], stored: Stored) -> tuple[list[str], Tensor]:
+def load_queries(paths: list[Path], kind: Kind) -> tuple[list[str], Tensor]:
     """Queries (L, d) from .npy files or images, with a name for each.
 
     Raises:
-        HopfieldError: as `load_stored`; also images for stored arrays, or a size other than that of the patterns.
+        HopfieldError: as `load_patterns`; also images for stored arrays, or a size other than that of the patterns.
     """
     names: list[str] = []
     states: list[Tensor] = []
-    size = stored.patterns.shape[1]
+    size = kind.size
     for path in paths:
         if path.suffix == ".npy":
             array = load_array(path)
             array = array.unsqueeze(0) if array.dim() == 1 else array
-        elif stored.shape is None:
+        elif kind.shape is None:
             raise HopfieldError(f"the stored patterns are arrays, so queries must be .npy files; got {path}")
         else:
-            array = load_images(path, size=stored.shape).images.flatten(1)
+            array = load_images(path, size=kind.shape).images.flatten(1)
         if array.dim() != 2 or array.shape[1] != size:
             raise HopfieldError(
                 f"{path} holds queries of shape {tuple(array.shape)}; the stored patterns have size {size}, "
                 f"so ({size},) or (L, {size}) is expected"
             )
-        states.append(array.to(stored.patterns.dtype))
+        states.append(array.to(kind.dtype))
         names += [path.name] if len(array) == 1 else [f"{path.name}[{row}]" for row in range(len(array))]
     return names, torch.cat(states)
 

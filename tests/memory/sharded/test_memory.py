@@ -14,11 +14,16 @@ from hopfield.errors import HopfieldError
 ROOT = Path(__file__).parents[3]
 
 
-def run(cases, world, folder, allowed=()):
-    """Start the processes and wait for them; their errors are the test's."""
+def free_port():
+    """One that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def run(cases, world, folder, allowed=()):
+    """Start the processes and wait for them; their errors are the test's."""
+    port = free_port()
     processes = []
     for rank in range(world):
         own = {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
