@@ -107,13 +107,13 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows), ""])
 
 
-def write(name: str, numbers: dict[str, Any], tables: list[str]) -> None:
+def write(name: str, numbers: dict[str, Any], tables: list[str], command: str = "make bench") -> None:
     """Print the tables and keep them, with the numbers and the machine, under benchmarks/results."""
     RESULTS.mkdir(exist_ok=True)
     about = machine()
     name = f"{name}-{device().type}"
     described = "\n".join(f"- {key}: {value}" for key, value in about.items() if value is not None)
-    text = "\n".join([f"# {name}", "", "Made by `make bench`.", "", described, "", *tables])
+    text = "\n".join([f"# {name}", "", f"Made by `{command}`.", "", described, "", *tables])
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
     (RESULTS / f"{name}.json").write_text(json.dumps({"machine": about, **numbers}, indent=2) + "\n", encoding="utf-8")
     print(text)

@@ -1,6 +1,7 @@
 """Retrieval from many patterns: exact, certified by an index, from disk, over processes; against attention and faiss.
 
-`python -m benchmarks memory`, or some: `python -m benchmarks.memory headline growth beta tolerance disk processes`.
+`python -m benchmarks memory`, or some: `python -m benchmarks.memory headline growth beta images tolerance disk
+processes`. The images are MNIST's, from the folder that HOPFIELD_MNIST names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import torch
@@ -25,6 +26,11 @@ from torch import Tensor
 
 from benchmarks.harness import RESULTS, device, side_by_side, table, write
 from hopfield import AssociativeMemory
+from hopfield.plot import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SIZE, QUERIES, CLUSTERS = 64, 256, 1000
 TOLERANCE = 1e-4
@@ -229,8 +235,9 @@ def _methods(query: Tensor, patterns: Tensor, beta: float, tolerance: float) -> 
     }
     about: dict[str, dict[str, Any]] = {"certified": {"build": build}}
     for name, make in (("faiss flat", flat_index), ("faiss IVF", inverted_index), ("faiss HNSW", graph_index)):
-        if make is graph_index and len(patterns) > 100_000:
-            continue  # it takes minutes to build
+        # a graph takes minutes to build, and lists of ten million patterns too
+        if len(patterns) > {flat_index: 1_000_000, inverted_index: 1_000_000, graph_index: 100_000}[make]:
+            continue
         best = as_exact(make, query, patterns, beta, wanted)
         if "index" in best:
             index = best.pop("index")
@@ -239,48 +246,76 @@ def _methods(query: Tensor, patterns: Tensor, beta: float, tolerance: float) -> 
         about[name] = best
     with torch.no_grad():
         seconds = side_by_side(calls, rounds=3)
-        result = {name: {"seconds": seconds[name], "error": error(call(), wanted)} for name, call in calls.items()}
+        result = {
+            name: {"seconds": seconds[name], "error": error(call(), wanted), "memory": _risen(call)}
+            for name, call in calls.items()
+        }
         found = memory.retrieve(query, steps=1, tolerance=tolerance)
     assert found.error_bound is not None
-    result["certified"]["bound"] = float(found.error_bound.max())
+    assert found.visited is not None
+    result["certified"] |= {"bound": float(found.error_bound.max()), "visited": float(found.visited.mean())}
     return {name: about.get(name, {}) | own for name, own in result.items()}
 
 
-def _rows(numbers: dict[str, dict[str, dict[str, Any]]]) -> list[list[str]]:
-    names = list(dict.fromkeys(name for own in numbers.values() for name in own))
-    return [
-        [
-            setting,
-            *(
-                f"{own[name]['seconds'] * 1e3:.1f} ms ({own[name]['error']:.0e})" if name in own else ""
-                for name in names
-            ),
-        ]
-        for setting, own in numbers.items()
-    ]
+def _risen(call: Callable[[], Any]) -> float:
+    """MiB by which a call raises the memory of this process, about."""
+    _forget_peak()
+    before = _status("VmRSS")
+    call()
+    return _status("VmHWM") - before
 
 
 def _compared(title: str, first: str, numbers: dict[str, dict[str, dict[str, Any]]]) -> str:
     names = list(dict.fromkeys(name for own in numbers.values() for name in own))
-    return table(f"{title}: median (largest error measured)", [first, *names], _rows(numbers))
+    rows = []
+    for setting, own in numbers.items():
+        cells = [
+            f"{own[name]['seconds'] * 1e3:.1f} ms, {own[name]['error']:.0e}, {own[name]['memory']:.0f} MiB"
+            if name in own
+            else ""
+            for name in names
+        ]
+        about = own["certified"]
+        rows.append([setting, *cells, f"{about['bound']:.0e}", f"{about['visited']:.2%}"])
+    heading = f"{title}: median time, largest error measured, memory on top of the patterns and the index"
+    return table(heading, [first, *names, "certified: promised", "visited"], rows)
 
 
 def growth() -> tuple[dict[str, Any], list[str]]:
-    """Time against the number of patterns."""
-    numbers = {}
-    for count in (10_000, 100_000, 1_000_000):
-        patterns = clustered(count)
-        numbers[f"{count:,}"] = _methods(near(patterns), patterns, SHARP, TOLERANCE)
-    return {"growth": numbers}, [_compared(f"By number of patterns, clustered, β = {SHARP:g}", "patterns", numbers)]
+    """Time against the number of patterns, clustered and uniform."""
+    numbers: dict[str, Any] = {}
+    tables = []
+    for name, make in (("clustered", clustered), ("uniform", uniform)):
+        found = {}
+        for count in (10_000, 100_000, 1_000_000, 10_000_000):
+            patterns = make(count)
+            found[f"{count:,}"] = _methods(near(patterns), patterns, SHARP, TOLERANCE)
+        numbers[name] = found
+        tables.append(_compared(f"By number of patterns, {name}, β = {SHARP:g}", "patterns", found))
+    return {"growth": numbers}, tables
 
 
 def betas() -> tuple[dict[str, Any], list[str]]:
     """Time against the inverse temperature."""
     patterns = clustered(100_000)
     numbers = {
-        f"{beta:g}": _methods(near(patterns), patterns, beta, TOLERANCE) for beta in (1.0, 10.0, 30.0, 100.0, 300.0)
+        f"{beta:g}": _methods(near(patterns), patterns, beta, TOLERANCE)
+        for beta in (1.0, 10.0, 30.0, 60.0, 100.0, 150.0, 300.0)
     }
     return {"beta": numbers}, [_compared("By β, 100,000 clustered patterns", "β", numbers)]
+
+
+def images() -> tuple[dict[str, Any], list[str]]:
+    """The 60,000 training images of MNIST, of norm 1, asked for by 256 of the others."""
+    folder = os.environ.get("HOPFIELD_MNIST")
+    if folder is None:
+        return {}, ["HOPFIELD_MNIST names no folder with MNIST's files: no images were measured."]
+    from hopfield.datasets import load_images
+
+    every = F.normalize(load_images(folder).images.flatten(1).add(1), dim=-1)
+    patterns, query = every[:60_000].contiguous(), every[60_000 : 60_000 + QUERIES].contiguous()
+    numbers = {f"{beta:g}": _methods(query, patterns, beta, TOLERANCE) for beta in (10.0, 100.0, 300.0, 1000.0, 3000.0)}
+    return {"images": numbers}, [_compared("By β, 60,000 images of MNIST of size 784 and norm 1", "β", numbers)]
 
 
 def tolerances() -> tuple[dict[str, Any], list[str]]:
@@ -314,6 +349,10 @@ def _status(field: str) -> float:
     """MiB."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def _forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _drop_caches() -> bool:
@@ -353,7 +392,7 @@ def _disk_once(folder: str, storage: str) -> None:
     peak = 0.0
     for name in ("cold", "warm", "warm again"):
         dropped = name != "cold" or _drop_caches()
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        _forget_peak()
         start = time.perf_counter()
         found = memory.retrieve(query, steps=1)
         result[name] = time.perf_counter() - start if dropped else None
@@ -444,10 +483,60 @@ def processes() -> tuple[dict[str, Any], list[str]]:
     return {"processes": numbers}, [table(title, ["processes", "exact", "certified"], rows)]
 
 
+# ------------------------------------------------------------------------------------------------------------- pictures
+
+_LOOKS = {
+    "attention": (style.GREY, "s"),
+    "exact": (style.BLACK, "o"),
+    "certified": (style.VERMILION, "D"),
+    "faiss flat": (style.SKY, "^"),
+    "faiss IVF": (style.BLUE, "v"),
+    "faiss HNSW": (style.GREEN, "x"),
+}
+
+
+def picture(numbers: dict[str, Any]) -> Figure:
+    """Time against the number of patterns, β and the tolerance; hollow where an error is larger than the tolerance."""
+    figure, axes = style.panels(9.6, 4)
+    growing, spread, sharp, exact_ = axes[:, 0]
+    _lines(growing, numbers["growth"]["clustered"], f"patterns, clustered, β = {SHARP:g}")
+    _lines(spread, numbers["growth"]["uniform"], f"patterns, uniform, β = {SHARP:g}")
+    _lines(sharp, numbers["beta"], "β, 100,000 clustered patterns")
+    single = {tolerance: {"certified": own} for tolerance, own in numbers["tolerance"].items()}
+    _lines(exact_, single, f"tolerance, 1,000,000 clustered patterns, β = {SHARP:g}")
+    exact_.set_ylim(bottom=1e-2)
+    growing.legend(fontsize=style.SMALL, frameon=False)
+    return figure
+
+
+def _lines(axis: Axes, numbers: dict[str, dict[str, dict[str, Any]]], about: str) -> None:
+    for name, (colour, marker) in _LOOKS.items():
+        at = {float(x.replace(",", "")): own[name] for x, own in numbers.items() if name in own}
+        if not at:
+            continue
+        axis.plot(list(at), [own["seconds"] for own in at.values()], color=colour, linewidth=1)
+        for kept in (True, False):
+            some = {x: own["seconds"] for x, own in at.items() if (own["error"] <= TOLERANCE) == kept}
+            axis.plot(
+                list(some),
+                list(some.values()),
+                color=colour,
+                marker=marker,
+                markerfacecolor=colour if kept else "white",
+                markersize=4,
+                linestyle="none",
+                label=name if kept else None,
+            )
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    style.label(axis, about, f"seconds, {QUERIES} queries")
+
+
 PARTS = {
     "headline": headline,
     "growth": growth,
     "beta": betas,
+    "images": images,
     "tolerance": tolerances,
     "disk": disk,
     "processes": processes,
@@ -465,7 +554,11 @@ def main(names: list[str] | None = None) -> None:
         numbers |= some
         print("\n".join(tables[name]), flush=True)
     ordered = [text for name in PARTS if name in tables for text in tables[name]]
-    write("memory", numbers | {"tables": tables}, ordered)
+    write("memory", numbers | {"tables": tables}, ordered, command="make bench-memory")
+    if {"growth", "beta", "tolerance"} <= set(numbers):
+        pictured = path.with_suffix(".png")
+        pictured.write_bytes(style.png(picture(numbers)))
+        print(f"and {pictured}")
 
 
 if __name__ == "__main__":
