@@ -26,8 +26,8 @@ from hopfield.memory.peers import ALONE, Peers, Weighed
 from hopfield.memory.rows import Rows, TensorRows
 from hopfield.memory.scan import Heavy, Sums, Weigh, scan, summation_error
 
-# pieces, and patterns in each, that a pass looks at beforehand, and how many times more there are if that pays
-_PIECES, _PIECE, _WORTHWHILE = 64, 128, 16
+# what a pass looks at beforehand: pieces of so many patterns, at least and at most so many, one pattern of so many
+_PIECE, _PIECES, _OF = 128, (8, 64), 16
 # numbers of candidates gathered at once: they stay in a cache
 _ENTRIES = 1 << 19
 # how many of the largest weights are looked at before all are
@@ -121,10 +121,10 @@ def _scores_by_block(problem: Problem) -> Iterator[Tensor]:
     return (scores_of(problem, block) for block in blocks(problem))
 
 
-def _pieces(problem: Problem) -> Problem:
+def _pieces(problem: Problem, pieces: int) -> Problem:
     """The problem with some of its patterns, from here and there."""
     count = problem.patterns.shape[1]
-    starts = [(count - _PIECE) * piece // (_PIECES - 1) for piece in range(_PIECES)]
+    starts = [(count - _PIECE) * piece // (pieces - 1) for piece in range(pieces)]
 
     def some(rows: Any, axis: int) -> Any:
         if rows is None or rows.shape[axis] == 1:
@@ -423,13 +423,14 @@ class Certified:
             size = torch.linalg.vector_norm(mean, dim=-1, dtype=torch.float64)
             return self._soft_bound(rough, fine, torch.ones_like(rough), size, wanted, dtype) > self.tolerance
 
-        if count > _WORTHWHILE * _PIECES * _PIECE and bool(fails().any()):
+        pieces = min(_PIECES[1], count // (_OF * _PIECE))
+        if pieces >= _PIECES[0] and bool(fails().any()):
             # what weighs much may be near together, or one pattern: a guess, from some patterns and the nearest known
-            mean, level = (entry[0] for entry in stream(_pieces(problem), Softmax()))
+            mean, level = (entry[0] for entry in stream(_pieces(problem, pieces), Softmax()))
             if plan is not None:
                 one = Heavy(plan.nearest.clamp(min=0).unsqueeze(-1), (plan.nearest >= 0).unsqueeze(-1))
                 values, score = (entry[:, 0] for entry in self._scores_of(one, wanted.rows))
-                others = level + math.log(count / (_PIECES * _PIECE))
+                others = level + math.log(count / (pieces * _PIECE))
                 mean = torch.lerp(mean, values.to(dtype), torch.sigmoid(score - others).to(dtype).unsqueeze(-1))
                 level = torch.maximum(level, plan.level[:, 0])
             level = level - 2 * rough

@@ -45,12 +45,25 @@ def test_each_pattern_is_in_one_group_within_its_radius(library, kind, count, dt
     check(Index.of(TensorRows(patterns), size=8), patterns)
 
 
-def test_many_groups_are_made_in_two_levels(library):
+def test_many_groups_are_made_in_two_levels(library, monkeypatch):
+    monkeypatch.setattr(groups, "_FLAT", 64)
+    monkeypatch.setattr(groups, "_BLOCK", 700)
     patterns = patterns_of("clustered", 5000, 6, generator(0))
     index = Index.of(TensorRows(patterns), size=8)
     check(index, patterns)
-    assert 400 < len(index) < 1500
+    assert 400 < len(index) < 2 * groups._MOST_GROUPS * 625
     assert float(index.radii.mean()) < 0.7 * float(Index.of(TensorRows(patterns), size=100).radii.mean())
+
+
+def test_clusters_smaller_than_a_group_are_found_in_it(library):
+    """Without that each group would hold several clusters, and its bound would say nothing."""
+    g = generator(1)
+    centres = normal(g, 100, 32)
+    patterns = centres[torch.arange(4000) % 100] + 0.01 * normal(g, 4000, 32)
+    index = Index.of(TensorRows(patterns), size=128)
+    check(index, patterns)
+    typical = (patterns - centres[torch.arange(4000) % 100]).norm(dim=-1).amax()
+    assert float((index.sizes * (index.radii < 2 * typical)).sum()) > 0.9 * 4000
 
 
 def test_equal_patterns_are_cut_into_groups_that_fill_a_product():

@@ -20,15 +20,17 @@ GROUP = 128
 """Patterns in a group, about: the centres then cost a state less than a hundredth of the patterns."""
 # and at most, so that groups fill the same matrix products
 _LARGEST = 512
-# groups of more than this times the median radius are split, this often at most, ...
-_WIDE = 1.2
+# groups of more than this times the radius that this share of the patterns has are split, this often at most, ...
+_WIDE, _NARROW = 1.2, 0.25
 _SPLITS = 8
 # ... as long as there are no more of them than this times what was asked for
-_MOST_GROUPS = 1.5
+_MOST_GROUPS = 3
 # groups in one run of k-means: more are made in two levels, coarse ones first
-_FLAT = 256
-# patterns that coarse groups are learned from
-_SAMPLE = 1 << 17
+_FLAT = 2048
+# coarse groups whose fine ones a pattern may join
+_PROBES = 4
+# patterns that coarse groups are learned from, and that join groups at once
+_BLOCK = 1 << 17
 # groups whose patterns are listed at once
 _LISTED = 1 << 14
 # numbers in one block of work: what fits the caches is gathered several times faster
@@ -102,7 +104,7 @@ class Index:
             raise HopfieldError(f"size, the patterns in a group, must be an integer of at least 1, got {size!r}")
         made = cls._measured(rows, *_pieces(rows, *_grouped(rows, size, seed, progress)))
         for _ in range(_SPLITS):
-            wide = made.radii > _WIDE * made.radii.median()
+            wide = made._wide()
             if not bool(wide.any()) or len(made) > _MOST_GROUPS * rows.count / size + 1:
                 break
             made = cls._measured(rows, *_split(made, rows, wide))
@@ -122,6 +124,15 @@ class Index:
             radii.scatter_reduce_(0, at, (members - centres[at]).norm(dim=-1), "amax")
         radii = (radii + rows.slack).float() * (1 + 1e-6)
         return cls(order, starts, centres, radii)
+
+    def _wide(self) -> Tensor:
+        """Which groups are much wider than those of some patterns, and may be several groups in one."""
+        if not len(self):
+            return self.radii > 0
+        order = self.radii.argsort()
+        narrow = self.sizes[order].cumsum(0) <= _NARROW * self.order.shape[0]
+        typical = self.radii[order][min(int(narrow.sum()), len(self) - 1)]
+        return self.radii > _WIDE * typical
 
     def joined(self, other: Index) -> Index:
         """The groups of this one, and those of patterns that were stored behind its own."""
@@ -256,38 +267,63 @@ def _grouped(rows: Rows, size: int, seed: int, progress: Progress | None) -> tup
         return torch.arange(count), torch.tensor([0, count] if count else [0])
     scale = 1 / max(rows.norm(), torch.finfo(torch.float32).tiny)  # the library computes in single precision
     means = library()
+    blocks = torch.arange(count).split(_BLOCK)
     if groups <= _FLAT:
-        coarse = torch.zeros(count, dtype=torch.int64)
+        coarse = torch.zeros(1, rows.width)
+        cells = [torch.arange(count)]
     else:
         generator = torch.Generator().manual_seed(seed)
-        sample = torch.randint(count, (min(count, _SAMPLE),), generator=generator)
-        centres = means(_scaled(rows, sample, scale), math.isqrt(groups), seed)
-        every = torch.arange(count).split(_SAMPLE)
-        coarse = torch.cat([nearest(_scaled(rows, part, scale), centres) for part in every])
-    by_coarse = coarse.argsort(stable=True)
-    parts = by_coarse.split(coarse.bincount().tolist())
-    orders: list[Tensor] = []
-    counts: list[Tensor] = []
-    for number, members in enumerate(parts):
+        sample = torch.randint(count, (min(count, _BLOCK),), generator=generator)
+        coarse = means(_scaled(rows, sample, scale), math.isqrt(groups), seed)
+        cell = torch.cat([nearest(_scaled(rows, block, scale), coarse) for block in blocks])
+        cells = list(cell.argsort(stable=True).split(cell.bincount(minlength=coarse.shape[0]).tolist()))
+    total = len(cells) + len(blocks)
+    fine: list[Tensor] = []
+    for number, members in enumerate(cells):
         if progress is not None:
-            progress("grouping patterns", number, len(parts))
-        label = _labels(_scaled(rows, members, scale), size, seed + number, means)
-        orders.append(members[label.argsort(stable=True)])
-        counts.append(label.bincount())
-    sizes = torch.cat(counts)
+            progress("grouping patterns", number, total)
+        fine.append(_centres(_scaled(rows, members, scale), size, seed + number, means))
+    labels: list[Tensor] = []
+    for number, block in enumerate(blocks):
+        if progress is not None:
+            progress("grouping patterns", len(cells) + number, total)
+        labels.append(_labels(_scaled(rows, block, scale), coarse, fine))
+    label = torch.cat(labels)
+    sizes = label.bincount()
     sizes = sizes[sizes > 0]
-    return torch.cat(orders), torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    return label.argsort(stable=True), torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
 def _scaled(rows: Rows, indices: Tensor, scale: float) -> Tensor:
     return (rows.take(indices.to(rows.device)) * scale).float().cpu()
 
 
-def _labels(patterns: Tensor, size: int, seed: int, means: KMeans) -> Tensor:
+def _centres(patterns: Tensor, size: int, seed: int, means: KMeans) -> Tensor:
+    """Centres of groups of about a size, (k, d); none of no patterns."""
     count = -(-patterns.shape[0] // size)
     if count <= 1:
-        return torch.zeros(patterns.shape[0], dtype=torch.int64)
-    return nearest(patterns, means(patterns, count, seed))
+        return patterns.mean(0, keepdim=True)[:count]
+    return means(patterns, count, seed)
+
+
+def _labels(patterns: Tensor, coarse: Tensor, fine: list[Tensor]) -> Tensor:
+    """The nearest of the fine centres in the nearest coarse cells: a pattern may be near the edge of one; (n,)."""
+    if len(fine) == 1:
+        return nearest(patterns, fine[0])
+    near = torch.addmm(-coarse.square().sum(-1) / 2, patterns, coarse.mT).topk(min(_PROBES, len(fine)), -1).indices
+    label = torch.zeros(patterns.shape[0], dtype=torch.int64)
+    most = torch.full((patterns.shape[0],), -math.inf)
+    start = 0
+    by_cell = near.flatten().argsort(stable=True) // near.shape[1]
+    members = by_cell.split(near.flatten().bincount(minlength=len(fine)).tolist())
+    for own, centres in zip(members, fine, strict=True):
+        if own.numel() and len(centres):
+            best = torch.addmm(-centres.square().sum(-1) / 2, patterns[own], centres.mT).max(-1)
+            better = best.values > most[own]
+            most[own[better]] = best.values[better]
+            label[own[better]] = best.indices[better] + start
+        start += len(centres)
+    return label
 
 
 def _split(index: Index, rows: Rows, wide: Tensor) -> tuple[Tensor, Tensor]:

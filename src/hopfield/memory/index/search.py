@@ -18,6 +18,8 @@ from hopfield.memory.rows import Rows
 
 # groups that each state visits first, for a lower bound of what its patterns weigh together
 _FIRST = 4
+# patterns from which on that pays
+_MANY = 1 << 18
 # groups per state that are no more work than these
 _ENOUGH = 32
 # numbers of patterns that are kept to be visited twice
@@ -124,7 +126,8 @@ class Search:
             # the mean of exp(s) over a group is no less than exp at its centre, by Jensen's inequality
             level = (_log_sum_exp(central) - 2 * slack).to(level.dtype)
         many = (_reaching(bounds, level + part).sum(-1) > _ENOUGH).nonzero().flatten()
-        if many.numel():  # what the nearest groups hold is a better bound
+        # what the nearest groups hold is a better bound, but dear where there are few patterns in all
+        if many.numel() and (self.rows.count >= _MANY or bool((level == -math.inf).any())):
             seen, which = self.of(many)._first(central[many])
             best = seen.max(-1, keepdim=True)
             found = which.gather(-1, best.indices).masked_fill(best.values == -math.inf, -1)
