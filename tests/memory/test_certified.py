@@ -5,7 +5,7 @@ import torch
 
 from hopfield import AssociativeMemory
 from hopfield.errors import HopfieldError
-from hopfield.memory import scan
+from hopfield.memory import bounded
 from hopfield.memory.index import search
 from hopfield.separation import Entmax, Normmax, Softmax, Softmax1, Sparsemax, TopK
 from tests.core.catalogue import Sharper, examples, normal, yes
@@ -230,5 +230,12 @@ def test_heavy_patterns_and_double_precision_where_single_is_not_enough(monkeypa
     memory = AssociativeMemory(patterns, beta=300.0)
     wanted = exact(query, patterns, patterns, 300.0)[0]
     holds(memory.retrieve(query, steps=1, tolerance=1e-4), wanted, 1e-4)
-    monkeypatch.setattr(scan, "HEAVY", 0.5)
+    monkeypatch.setattr(bounded, "_HEAVY", 0.5)
     holds(memory.retrieve(query, steps=1, tolerance=1e-5), wanted, 1e-5)
+
+
+def test_implicit_gradients_of_states_that_still_move_are_warned_of(way):
+    _, patterns, query = some("clustered", 2)
+    memory = memory_of(way, patterns, beta=2.0)
+    with pytest.warns(RuntimeWarning, match="did not converge; their implicit gradients"):
+        memory.retrieve(query.requires_grad_(), tolerance=1e-3, tol=1e-12, max_steps=2)

@@ -407,14 +407,19 @@ def _with_implicit_gradient(task: Task, state: Tensor, converged: Tensor, tol: f
     parameters = _parameters(task)
     if not (torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in (task.query, *parameters))):
         return state
+    warn_of_moving(converged)
+    return fixed_point(lambda state, *p: _next(task, state, *p), tol, state, task.query, *parameters)
+
+
+def warn_of_moving(converged: Tensor) -> None:
+    """Say that implicit gradients are not right where states still move."""
     if not bool(converged.all()):
         warnings.warn(
             f"{int((~converged).sum())} of {converged.numel()} queries did not converge; their implicit gradients are "
             "not those of a fixed point: raise max_steps, or differentiate through a fixed number of steps (steps=n)",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return fixed_point(lambda state, *p: _next(task, state, *p), tol, state, task.query, *parameters)
 
 
 class Workload(Protocol):

@@ -18,10 +18,11 @@ from hopfield.core.separation import Separation, Softmax, Streamable, resolve
 from hopfield.core.task import broadcast, check_beta
 from hopfield.errors import HopfieldError
 from hopfield.memory import storage
-from hopfield.memory.certified import Certified, Stored
+from hopfield.memory.certified import Certified
 from hopfield.memory.index.groups import GROUP, Index
 from hopfield.memory.loop import retrieve as certified_retrieve
 from hopfield.memory.rows import TensorRows
+from hopfield.memory.stored import Stored
 from hopfield.progress import Progress
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from hopfield.core.gradients import fixed_point, unroll
-from hopfield.core.retrieval import Retrieval, check_loop, stands, until_converged
-from hopfield.memory.certified import Answer, Certified
+from hopfield.core.retrieval import Retrieval, check_loop, stands, until_converged, warn_of_moving
+from hopfield.memory.bounded import Answer
+from hopfield.memory.certified import Certified
 from hopfield.memory.rows import TensorRows
 
 # relative tolerance of the linear system behind the implicit gradient
@@ -27,7 +28,7 @@ def retrieve(first: Certified, steps: int | None, tol: float, max_steps: int, *,
     if steps is None:
         work = _Moving(first)
         state, counts, converged = until_converged(work, tol, max_steps, path)
-        origin = state = _with_gradient(first, state)
+        origin = state = _with_gradient(first, state, converged)
         bound, visited = work.bound, work.visited
     else:
         origin = first.states
@@ -77,11 +78,12 @@ def _next(first: Certified, state: Tensor, beta: Tensor | None, patterns: Tensor
     return at.update()
 
 
-def _with_gradient(first: Certified, state: Tensor) -> Tensor:
+def _with_gradient(first: Certified, state: Tensor, converged: Tensor) -> Tensor:
     parameters = _parameters(first)
     learning = any(tensor is not None and tensor.requires_grad for tensor in (first.states, *parameters))
     if not (torch.is_grad_enabled() and learning):
         return state
+    warn_of_moving(converged)
     return fixed_point(lambda *inputs: _next(first, *inputs).mean, _ADJOINT, state, first.states, *parameters)
 
 

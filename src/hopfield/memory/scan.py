@@ -25,8 +25,6 @@ from hopfield.core.separation import Softmax, Softmax1
 from hopfield.core.separation.gather import packed
 from hopfield.memory.bounds import accumulation
 
-HEAVY = 2.0**-13
-"""Patterns that weigh this share of the whole are weighed in double precision where that is needed."""
 FEW = 256
 """Terms summed in the data type of the scores, ..."""
 # ... and sums of these; sums of those are added in float64
@@ -123,16 +121,27 @@ def _sum(parts: Tensor, axis: int) -> Tensor:
     return parts.sum(axis) if parts.shape[axis] <= _PARTS else parts.sum(axis, dtype=torch.float64)
 
 
-class _Aside:
-    """Sets patterns aside that weigh `HEAVY` of all patterns so far, or more; scores are in powers of two.
+class Aside(NamedTuple):
+    """What a pass sets aside: patterns that weigh a share of the whole, or more."""
 
-    Args:
-        level: a lower bound of the log-sum-exp over all patterns, (L,); infinite where nothing is to be set aside.
-    """
+    share: Tensor
+    """(L,)"""
+    level: Tensor
+    """A lower bound of the log-sum-exp over all patterns; infinite where nothing is set aside. (L,)"""
 
-    def __init__(self, level: Tensor) -> None:
+    def of(self, states: slice) -> Aside:
+        """That of some states."""
+        return Aside(self.share[states], self.level[states])
+
+
+class _Keeper:
+    """Sets patterns aside; scores are in powers of two."""
+
+    def __init__(self, aside: Aside, dtype: torch.dtype) -> None:
+        level = aside.level.to(dtype) * LOG2E
+        self._depth = aside.share.log2().to(dtype)
         # what takes no part is beneath it
-        self._floor = (level + math.log2(HEAVY)).clamp(min=torch.finfo(level.dtype).min)
+        self._floor = (level + self._depth).clamp(min=torch.finfo(dtype).min)
         self._top = torch.full_like(level, -math.inf)
         self._mass = torch.zeros_like(level)
         self._found: list[_Entries] = []
@@ -154,7 +163,7 @@ class _Aside:
         few = rows.numel() < _FEW_ROWS * block.shape[0]
         if not few or len(self._new) > _NEW:
             self._raise(left)
-        self._floor[rows] = torch.maximum(self._floor[rows], top[rows] + math.log2(HEAVY))
+        self._floor[rows] = torch.maximum(self._floor[rows], top[rows] + self._depth[rows])
         if few:
             row, column = (block[rows] >= self._floor[rows].unsqueeze(-1)).nonzero(as_tuple=True)
             row = rows[row]
@@ -168,7 +177,7 @@ class _Aside:
         self._settle()
         level = (left.reference + left.total.log2()).to(self._floor.dtype)[0, :, 0]
         level = torch.logaddexp2(level, self._top + self._mass.log2())
-        self._floor = torch.maximum(self._floor, level + math.log2(HEAVY))
+        self._floor = torch.maximum(self._floor, level + self._depth)
 
     def _settle(self) -> None:
         """Count what is new."""
@@ -233,31 +242,31 @@ def finished(whole: Sums, reference: Tensor, light: Sums) -> Pass:
     return Pass(whole.mixed / total.unsqueeze(-1), reference + whole.total.log(), light.total / total)
 
 
-def _forward(problem: Problem, null: bool, level: Tensor | None, weigh: Callable[[Heavy, Tensor], Sums]) -> Pass:
+def _forward(problem: Problem, null: bool, aside: Aside | None, weigh: Callable[[Heavy, Tensor], Sums]) -> Pass:
     values = problem.values
     assert values is not None
     problem = problem._replace(states=problem.states * LOG2E)
     online = _CarefulSoftmax(problem.states, values.shape[2], null=null)
-    aside = None if level is None or not problem.patterns.shape[1] else _Aside(level.to(problem.states.dtype) * LOG2E)
+    keeper = None if aside is None or not problem.patterns.shape[1] else _Keeper(aside, problem.states.dtype)
     for block in blocks(problem):
         some = scores(problem, block, LOG2E)
         top = some.amax(-1, keepdim=True)
-        if aside is not None:
-            aside.take(some, block.start, top, online)
+        if keeper is not None:
+            keeper.take(some, block.start, top, online)
         weights = online.weights(some, top)
         online.add(_mix(weights, values[:, block].to(weights.dtype)))
     assert online.mixed is not None
     light = Sums(online.total[0, :, 0], online.mixed[0])
     reference = online.reference[0].double()
-    if aside is None:
+    if keeper is None:
         reference = torch.where(reference == -math.inf, 0.0, reference)
         whole = light
     else:
-        risen = torch.maximum(reference, aside.reference().double())
+        risen = torch.maximum(reference, keeper.reference().double())
         factor = torch.exp2(reference - risen)
         light = Sums(light.total * factor[:, 0], light.mixed * factor)
         reference = risen
-        whole = light.plus(weigh(aside.found(), reference / LOG2E))
+        whole = light.plus(weigh(keeper.found(), reference / LOG2E))
     return finished(whole, reference[:, 0] / LOG2E, light)
 
 
@@ -268,7 +277,7 @@ class _Scan(torch.autograd.Function):
     def forward(
         ctx: Any,
         null: bool,
-        level: Tensor | None,
+        aside: Aside | None,
         weigh: Weigh,
         mask: Tensor | None,
         states: Tensor,
@@ -278,7 +287,7 @@ class _Scan(torch.autograd.Function):
     ) -> Pass:
         problem = Problem(states, patterns, values, bias, mask)
         parts = [
-            _forward(problem.rows(rows), null, None if level is None else level[rows], partial(weigh, states=rows))
+            _forward(problem.rows(rows), null, aside and aside.of(rows), partial(weigh, states=rows))
             for rows in tiles(problem)
         ]
         found = Pass(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
@@ -315,17 +324,16 @@ class _Scan(torch.autograd.Function):
         return None, None, None, None, *own
 
 
-def scan(problem: Problem, weigh: Weigh, *, null: bool, level: Tensor | None) -> Pass:
+def scan(problem: Problem, weigh: Weigh, *, null: bool, aside: Aside | None) -> Pass:
     """Softmax over all patterns of a problem with B = 1; differentiable once.
 
     Args:
         problem: states (1, L, d), multiplied by β, of the data type of the pass.
         weigh: for patterns that are set aside.
         null: whether there is a pattern of score and value 0.
-        level: a lower bound of the log-sum-exp over all patterns, (L,): patterns that weigh `HEAVY` of all, or more,
-            are set aside, but not where this is infinite; None: none are.
+        aside: which are; None: none.
     """
     if problem.states.device.type == "cpu":
         keep_buffers()
-    result: Pass = Pass(*_Scan.apply(null, level, weigh, problem.mask, *problem[:4]))
+    result: Pass = Pass(*_Scan.apply(null, aside, weigh, problem.mask, *problem[:4]))
     return result

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from hopfield.errors import HopfieldError
 from hopfield.files import digest
-from hopfield.memory.certified import Stored
 from hopfield.memory.disk.column import Column, map_file
 from hopfield.memory.disk.folder import Manifest
 from hopfield.memory.disk.memory import DiskMemory
@@ -22,6 +21,7 @@ from hopfield.memory.disk.rows import DiskRows
 from hopfield.memory.disk.segment import DTYPES, read_header
 from hopfield.memory.index.groups import GROUP, Index
 from hopfield.memory.storage import MEMORY
+from hopfield.memory.stored import Stored
 from hopfield.progress import Progress
 
 # rows that are looked through at once

@@ -14,7 +14,6 @@ from hopfield.core.separation import Separation, Streamable, resolve
 from hopfield.errors import HopfieldError
 from hopfield.memory import storage as descriptions
 from hopfield.memory.associative import AssociativeMemory, check_rows, check_scalar
-from hopfield.memory.certified import Stored
 from hopfield.memory.disk import folder as folders
 from hopfield.memory.disk.folder import (
     Manifest,
@@ -28,6 +27,7 @@ from hopfield.memory.disk.folder import (
 from hopfield.memory.disk.rows import DiskRows
 from hopfield.memory.disk.segment import Encoded
 from hopfield.memory.index.groups import GROUP, Index
+from hopfield.memory.stored import Stored
 from hopfield.progress import Progress
 
 MEMORY_LIMIT = 1 << 28

@@ -13,16 +13,16 @@ from hopfield.core.kernels.streaming import refuse_second_derivatives
 from hopfield.memory.index.groups import Visit
 from hopfield.memory.index.search import LEAST, Found, Plan, Search, finite, taken
 from hopfield.memory.rows import Rows
-from hopfield.memory.scan import HEAVY, Heavy, Pass, Sums, Weigh, finished, product, total
+from hopfield.memory.scan import Heavy, Pass, Sums, Weigh, finished, product, total
 
 
-def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool) -> Pass:
+def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, share: Tensor) -> Pass:
     visits = search.again(plan)
     top = _highest(visits(), search.states)
     nothing = top == -math.inf
     reference = finite(top)
     # both are less than the level of all
-    floor = torch.where(nothing, math.inf, torch.maximum(top, plan.level) + math.log(HEAVY))
+    floor = torch.where(nothing, math.inf, torch.maximum(top, plan.level) + share.log().to(top.dtype))
     heavy = Found()
     whole = torch.zeros(top.shape[0], dtype=torch.float64, device=top.device)
     mixed = whole.new_zeros(top.shape[0], values.width)
@@ -57,8 +57,10 @@ class _GroupMean(torch.autograd.Function):
     """The mean and the level, whose gradients visit the groups again."""
 
     @staticmethod
-    def forward(ctx: Any, search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, states: Tensor) -> Pass:
-        found = _forward(search, plan, values, weigh, null)
+    def forward(
+        ctx: Any, search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, share: Tensor, states: Tensor
+    ) -> Pass:
+        found = _forward(search, plan, values, weigh, null, share)
         ctx.mark_non_differentiable(found.light)
         ctx.search, ctx.plan, ctx.values = search, plan, values
         ctx.save_for_backward(found.mean, found.level)
@@ -82,10 +84,10 @@ class _GroupMean(torch.autograd.Function):
             values = visit.patterns if ctx.values is search.rows else taken(ctx.values, visit.which)
             slopes = torch.bmm(above[who], values.mT).add_(offset[who]).mul_(weights)
             result.index_add_(0, who.flatten(), torch.bmm(slopes, visit.patterns).flatten(0, 1))
-        return None, None, None, None, None, result
+        return None, None, None, None, None, None, result
 
 
-def group_mean(search: Search, plan: Plan, values: Rows, weigh: Weigh, *, null: bool) -> Pass:
+def group_mean(search: Search, plan: Plan, values: Rows, weigh: Weigh, *, null: bool, share: Tensor) -> Pass:
     """Softmax over the patterns of the groups that a plan wants; differentiable once, in `search.states`.
 
     Args:
@@ -94,5 +96,6 @@ def group_mean(search: Search, plan: Plan, values: Rows, weigh: Weigh, *, null: 
         values: whose mean is taken.
         weigh: for patterns that are set aside.
         null: whether there is a pattern of score and value 0.
+        share: patterns that weigh this share of the whole are set aside, (L, 1).
     """
-    return Pass(*_GroupMean.apply(search, plan, values, weigh, null, search.states))
+    return Pass(*_GroupMean.apply(search, plan, values, weigh, null, share, search.states))

@@ -16,9 +16,10 @@ from hopfield.core.retrieval import Association, Retrieval
 from hopfield.core.separation import Streamable
 from hopfield.errors import HopfieldError
 from hopfield.memory.associative import AssociativeMemory
-from hopfield.memory.certified import Certified, Stored
+from hopfield.memory.certified import Certified
 from hopfield.memory.index.groups import GROUP, Index
 from hopfield.memory.sharded.group import Group
+from hopfield.memory.stored import Stored
 from hopfield.progress import Progress
 
 QUERIES = ("same", "own")

@@ -1,0 +1,461 @@
+"""Associations with a bound on their error: over the candidates that an index finds, or by a pass over all patterns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, NamedTuple, Self, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hopfield.core.kernels.streaming import Problem, blocks, stream, tiles
+from hopfield.core.kernels.streaming import scores as scores_of
+from hopfield.core.separation import Softmax, Softmax1, Streamable, TopK
+from hopfield.core.separation.gather import above, maxima
+from hopfield.errors import HopfieldError
+from hopfield.memory.bounds import accumulation, left_out_error, mean_error, score_error, sparse_change, unit
+from hopfield.memory.index.mean import group_mean
+from hopfield.memory.index.search import Plan, Search, taken
+from hopfield.memory.peers import Weighed
+from hopfield.memory.rows import Rows
+from hopfield.memory.scan import Aside, Heavy, Sums, Weigh, scan, summation_error
+from hopfield.memory.stored import Stored
+
+# what a pass looks at beforehand: pieces of so many patterns, at least and at most so many, one pattern of so many
+_PIECE, _PIECES, _OF = 128, (8, 64), 16
+# patterns that weigh this share of the whole are weighed in double precision where that is needed; less than this where
+# the tolerance is less than one such part of what scores are off by
+_HEAVY, _EASE = 2.0**-13, 20
+# numbers of candidates gathered at once: they stay in a cache
+_ENTRIES = 1 << 19
+
+
+class Answer(NamedTuple):
+    """What an association gave, one row per state."""
+
+    mean: Tensor
+    """(L, d or v), of the data type of the states."""
+    level: Tensor
+    """The potential Ω*, float64 (L,)."""
+    bound: Tensor
+    """How far the mean can be from the exact one, float64 (L,)."""
+    level_bound: Tensor
+    """The same for the potential, (L,)."""
+    visited: Tensor
+    """Share of the patterns that were looked at, (L,)."""
+
+
+class _Wanted(NamedTuple):
+    """The rows whose mean is wanted."""
+
+    rows: Rows
+    norm: float
+    slack: float
+
+
+def scores_by_block(problem: Problem) -> Iterator[Tensor]:
+    """The scores of one pass over the patterns."""
+    return (scores_of(problem, block) for block in blocks(problem))
+
+
+def _pieces(problem: Problem, pieces: int) -> Problem:
+    """The problem with some of its patterns, from here and there."""
+    count = problem.patterns.shape[1]
+    starts = [(count - _PIECE) * piece // (pieces - 1) for piece in range(pieces)]
+
+    def some(rows: Any, axis: int) -> Any:
+        if rows is None or rows.shape[axis] == 1:
+            return rows
+        slices = [slice(start, start + _PIECE) for start in starts]
+        return torch.cat([rows[:, own] if axis == 1 else rows[..., own] for own in slices], axis)
+
+    states, patterns, values, bias, mask = problem
+    return Problem(
+        states, some(patterns, 1).to(states.dtype), some(values, 1).to(states.dtype), some(bias, 2), some(mask, 2)
+    )
+
+
+T = TypeVar("T", Answer, Weighed, Heavy)
+
+
+def _joined(parts: list[T], states: list[Tensor]) -> T:
+    """What was found for some states each, in the order of the states."""
+    back = torch.cat([some for some in states if some.numel()] or states[:1]).argsort()
+    made: T = type(parts[0])(*(torch.cat(entry)[back] for entry in zip(*parts, strict=True)))
+    return made
+
+
+def portions(candidates: Heavy, width: int) -> Iterator[Tensor]:
+    """Some states at a time, so few that their candidates, of size `width`, stay in a cache."""
+    counts = candidates.alive.sum(-1)
+    size = max(1, _ENTRIES // max(1, width * int(counts.max()) if counts.numel() else 1))
+    yield from torch.arange(counts.shape[0], device=counts.device).split(size)
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """One association of states with a memory, within a tolerance.
+
+    Attributes:
+        stored: the memory.
+        states: ξ, (L, d), of the data type of the patterns.
+        beta: β, a number or a scalar tensor.
+        mask: bool, (1 or L, N), or None.
+        separation: how scores become weights.
+        tolerance: the largest error of a mean that will do; infinite where any will.
+    """
+
+    stored: Stored
+    states: Tensor
+    beta: float | Tensor
+    mask: Tensor | None
+    separation: Streamable
+    tolerance: float
+
+    def at(self, states: Tensor, rows: Tensor | None = None) -> Self:
+        """The same for other states, which are those of some rows of the mask."""
+        mask = self.mask if rows is None or self.mask is None or self.mask.shape[0] == 1 else self.mask[rows]
+        return replace(self, states=states, mask=mask)
+
+    def detached(self) -> Self:
+        """The same without gradients."""
+        beta = self.beta.detach() if isinstance(self.beta, Tensor) else self.beta
+        return replace(self, states=self.states.detach(), beta=beta)
+
+    # -------------------------------------------------------------------------------------------------- the association
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return self.stored.peers.count(self.stored.patterns.count)
+
+    def update(self) -> Answer:
+        """The next states."""
+        return self._answer(_Wanted(self.stored.patterns, self.stored.norm, self.stored.slack))
+
+    def recall(self) -> Answer:
+        """The values under the weights; the next states for a memory without values."""
+        if self.stored.values is None:
+            return self.update()
+        return self._answer(_Wanted(self.stored.values, self.stored.value_norm, self.stored.value_slack))
+
+    @cached_property
+    def answer(self) -> Answer:
+        """`update` without gradients, once."""
+        with torch.no_grad():
+            return self.update()
+
+    def _answer(self, wanted: _Wanted) -> Answer:
+        peers = self.stored.peers
+        beta = peers.entered(self.beta) if isinstance(self.beta, Tensor) else self.beta
+        return replace(self, states=peers.entered(self.states), beta=beta)._found(wanted)
+
+    def _found(self, wanted: _Wanted) -> Answer:
+        peers = self.stored.peers
+        if self.separation.sparse:
+            answer = self._sparse(wanted)
+        else:
+            narrow = self.states.dtype
+            answer = self._bounded(peers.merged(self._near(wanted)), wanted, narrow)
+            # in double precision where single precision is not enough, for each state by itself
+            kept = answer.bound <= self.tolerance
+            if narrow != torch.float64 and not bool(kept.all()):
+                few, others = kept.nonzero().flatten(), (~kept).nonzero().flatten()
+                rest = self._of(others)
+                careful = rest._bounded(peers.merged(rest._pass(wanted, torch.float64)), wanted, torch.float64)
+                answer = _joined([Answer(*(entry[few] for entry in answer)), careful], [few, others])
+        self._check(answer.bound)
+        return answer
+
+    def _of(self, rows: Tensor) -> Self:
+        """The association of some of the states."""
+        return self.at(self.states[rows], rows)
+
+    def _check(self, bound: Tensor) -> None:
+        if bound.numel() and not float(bound.max()) <= self.tolerance:
+            kept = "" if self.stored.slack == 0 else " and the rounding of the patterns where they are kept"
+            raise HopfieldError(
+                f"the tolerance {self.tolerance:g} cannot be kept: rounding to {self.states.dtype}{kept} may change a "
+                f"result by {float(bound.max()):.3g}; allow as much, or store the patterns more precisely"
+            )
+
+    # ------------------------------------------------------------------------------------------------------- by groups
+
+    def _search(self, separation: Streamable, norm: float) -> tuple[Search, Plan] | None:
+        """Where each state looks for the patterns that decide its weights; None without an index."""
+        stored = self.stored
+        if not (separation.sparse or math.isfinite(self.tolerance)):
+            return None
+        own = stored.patterns.operand
+        learning = torch.is_grad_enabled() and isinstance(own, Tensor) and own.requires_grad
+        share = min(0.25, self.tolerance / (4 * norm) if norm else 1.0) / stored.peers.size
+        with torch.no_grad():
+            agree = stored.peers.highest if separation.sparse else stored.peers.log_sum_exp
+            # groups are visited without gradients of their patterns
+            if stored.index is None or not len(stored.index) or learning:
+                agree(self.states.new_full((self.states.shape[0], 1), -math.inf))
+                return None
+            bias = None if stored.bias is None else stored.bias * self._number()
+            search = Search(stored.index, stored.patterns, self.states.detach() * self._number(), bias, self.mask)
+            return search, search.plan(self._score_error(self.states.dtype), separation, share, agree)
+
+    def _near(self, wanted: _Wanted) -> Weighed:
+        """Softmax in the data type of the states, by groups where these serve, over all patterns for other states."""
+        found = self._search(self.separation, wanted.norm)
+        if found is None:
+            return self._pass(wanted, self.states.dtype)
+        search, plan = found
+        few, others = plan.serves.nonzero().flatten(), (~plan.serves).nonzero().flatten()
+        parts = []
+        if few.numel():
+            parts.append(self._of(few)._by_groups(search.of(few), plan.of(few), wanted))
+        if others.numel() or not parts:
+            parts.append(self._of(others)._pass(wanted, self.states.dtype, plan.of(others)))
+        return _joined(parts, [few, others])
+
+    def _by_groups(self, search: Search, plan: Plan, wanted: _Wanted) -> Weighed:
+        search = replace(search, states=self.states * self.beta)
+        found = group_mean(
+            search,
+            plan,
+            wanted.rows,
+            self._weigher(wanted),
+            null=self._null(),
+            share=self._heavy(wanted.norm).unsqueeze(-1),
+        )
+        return Weighed(*found, plan.rest, plan.visited)
+
+    def _weigher(self, wanted: _Wanted) -> Weigh:
+        """Sums over patterns that were set aside, in float64 and some states at a time: they stay in a cache."""
+
+        def weigh(heavy: Heavy, reference: Tensor, states: slice) -> Sums:
+            these = self._of(torch.arange(self.states.shape[0], device=self.states.device)[states])
+            parts = []
+            for part in portions(heavy, these.stored.patterns.width):
+                values, scores = these._of(part)._scores_of(heavy.of(part), wanted.rows)
+                weights = torch.exp(scores - reference[part])
+                parts.append(Sums(weights.sum(-1), torch.bmm(weights.unsqueeze(-2), values).squeeze(-2)))
+            return Sums(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
+
+        return weigh
+
+    def _heavy(self, norm: float) -> Tensor:
+        """Which share of the whole makes a pattern weigh much, (L,): less where less error is to be had.
+
+        The error grows with the root of what patterns weigh together that are not weighed in double precision.
+        """
+        with torch.no_grad():
+            scale = _EASE * self.tolerance / (self._score_error(self.states.dtype) * norm).clamp(min=1e-300)
+        return (_HEAVY * scale.square()).clamp(min=1e-18, max=_HEAVY)
+
+    def _null(self) -> bool:
+        # one of all has the null pattern
+        return isinstance(self.separation, Softmax1) and self.stored.peers.rank == 0
+
+    def _bounded(self, found: Weighed, wanted: _Wanted, dtype: torch.dtype) -> Answer:
+        """What was weighed in a data type, with its bounds."""
+        with torch.no_grad():
+            size = torch.linalg.vector_norm(found.mean, dim=-1)
+            rough, fine = self._score_error(dtype), self._score_error(torch.float64)
+            bound = self._soft_bound(rough, fine, found.light, size, wanted, dtype)
+            level_bound = torch.maximum(rough, fine) + summation_error(dtype, 1.0, 0.0) + 1e-14 * found.level.abs()
+            rest = found.rest - found.level + level_bound
+            bound = bound + left_out_error(torch.sigmoid(rest), size + bound, wanted.norm)
+            level_bound = level_bound + F.softplus(rest)
+            nothing = (found.level == -math.inf) & (found.rest == -math.inf)
+            bound = torch.where(nothing, 0.0, bound)
+            level_bound = torch.where(nothing, 0.0, level_bound)
+        return Answer(found.mean.to(self.states.dtype), found.level, bound, level_bound, found.visited)
+
+    def _soft_bound(
+        self, rough: Tensor, fine: Tensor, light: Tensor, size: Tensor, wanted: _Wanted, dtype: torch.dtype
+    ) -> Tensor:
+        summed = summation_error(dtype, wanted.norm, size) * light + summation_error(torch.float64, wanted.norm, size)
+        moved = mean_error(rough, fine, light, size - summed, wanted.norm)
+        return moved + summed + wanted.slack + unit(self.states.dtype) * (size + summed)
+
+    # --------------------------------------------------------------------------------------------------- by candidates
+
+    def _sparse(self, wanted: _Wanted) -> Answer:
+        """A sparse map over the patterns that reach a floor, which groups or two passes find."""
+        peers = self.stored.peers
+        with torch.no_grad():
+            candidates, visited = self._candidates()
+            visited = visited * self.stored.patterns.count / max(1, self.count)
+            visited = peers.gathered(visited.unsqueeze(-1), 0.0).sum(-1)
+            missing = torch.tensor([float(candidates is None)], device=self.states.device)
+            lacking = bool(peers.highest(missing) > 0)
+        if lacking and peers.size > 1:
+            raise HopfieldError(
+                f"{self.separation!r} gives weight to so many patterns that they cannot be sent between processes: "
+                "raise beta, or use softmax"
+            )
+        if candidates is None or lacking:
+            return self._sparse_pass(wanted)
+        own = candidates.alive.sum(-1).max() if candidates.alive.numel() else torch.zeros((), device=self.states.device)
+        most = int(peers.highest(own.reshape(1).float()))
+        size = max(1, _ENTRIES // max(1, most * self.stored.patterns.width))
+        states = torch.arange(self.states.shape[0], device=self.states.device)
+        parts = [self._of(part)._over(candidates.of(part), wanted) for part in states.split(size)]
+        return Answer(*(torch.cat(entry) for entry in zip(*parts, strict=True)))._replace(visited=visited)
+
+    def _candidates(self) -> tuple[Heavy | None, Tensor]:
+        """The patterns here that can have weight (None if they are too many), and the share that was looked at."""
+        found = self._search(self.separation, self.stored.norm)
+        if found is None:
+            return self._candidates_by_passes(self.separation), self._all_visited()
+        search, plan = found
+        few, others = plan.serves.nonzero().flatten(), (~plan.serves).nonzero().flatten()
+        parts = []
+        if few.numel():
+            own, where = search.of(few), plan.of(few)
+            scores, which = own.collect(own.visits(where.wanted), where.level)
+            parts.append(Heavy(which, scores > -math.inf))
+        if others.numel() or not parts:
+            passed = self._of(others)._candidates_by_passes(self.separation)
+            if passed is None:
+                return None, self._all_visited()
+            parts.append(passed)
+        width = max(part.which.shape[1] for part in parts)
+        padded = [Heavy(*(F.pad(entry, (0, width - entry.shape[1])) for entry in part)) for part in parts]
+        return _joined(padded, [few, others]), torch.where(plan.serves, plan.visited, 1.0)
+
+    def _over(self, candidates: Heavy, wanted: _Wanted) -> Answer:
+        values, scores = self._scores_of(candidates, wanted.rows)
+        values, scores = self.stored.peers.gathered(values, 0.0), self.stored.peers.gathered(scores, -math.inf)
+        weights = self.separation.weights(scores)  # (L, w)
+        mean = torch.bmm(weights.unsqueeze(-2), values).squeeze(-2)
+        level = self.separation.potential(scores)
+        with torch.no_grad():
+            error = self._score_error(torch.float64)
+            size = torch.linalg.vector_norm(mean, dim=-1)
+            bound = self._sparse_error(error, size, scores, values, wanted.norm) + wanted.slack
+            bound += accumulation(scores.shape[1] + 8, torch.float64) * wanted.norm + unit(self.states.dtype) * size
+            bound = torch.where(level == -math.inf, 0.0, bound)
+        return Answer(mean.to(self.states.dtype), level, bound, error + 1e-14 * level.abs(), self._all_visited())
+
+    def _scores_of(self, candidates: Heavy, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Candidates' rows (L, w, v) and scores (L, w), float64; -inf where there is none."""
+        stored = self.stored
+        patterns = taken(stored.patterns, candidates.which).double()
+        values = patterns if rows is stored.patterns else taken(rows, candidates.which).double()
+        scores = torch.bmm(patterns, self.states.double().unsqueeze(-1)).squeeze(-1)
+        if stored.bias is not None and len(stored.bias):
+            scores = scores + stored.bias[candidates.which]
+        scores = (self.beta * scores).masked_fill(~candidates.alive, -math.inf)
+        return values, scores
+
+    def _sparse_error(self, error: Tensor, size: Tensor, scores: Tensor, values: Tensor, norm: float) -> Tensor:
+        """How far the mean moves when scores are off by up to `error`."""
+        floor = self.separation.floor(scores)
+        near = scores >= floor - 4 * error.unsqueeze(-1)
+        bound = sparse_change(self.separation, error, near.sum(-1)) * (norm + size)
+        if isinstance(self.separation, TopK):
+            # which of those that nearly tie with the last one take part is not known
+            tied = near & (scores <= floor + 4 * error.unsqueeze(-1)) & (floor > -math.inf)
+            last = torch.where(scores == floor, 1.0, 0.0).argmax(-1)
+            apart = (values - values[torch.arange(len(last), device=last.device), last].unsqueeze(-2)).norm(dim=-1)
+            weight = torch.where(tied, torch.exp(scores - scores.amax(-1, keepdim=True)), 0.0).sum(-1)
+            bound = bound + 2 * weight.clamp(max=1.0) * torch.where(tied, apart, 0.0).amax(-1)
+        return bound.clamp(max=2 * norm)
+
+    # -------------------------------------------------------------------------------------------------------- by a pass
+
+    def _pass(self, wanted: _Wanted, dtype: torch.dtype, plan: Plan | None = None) -> Weighed:
+        """Softmax over all patterns; the plan is one that does not serve."""
+        problem = self._problem(wanted.rows, dtype)
+        with torch.no_grad():
+            aside = None if dtype == torch.float64 else self._aside(problem, wanted, plan)
+        found = scan(problem, self._weigher(wanted), null=self._null(), aside=aside)
+        nothing = torch.full_like(found.level, -math.inf)
+        return Weighed(*found, nothing, self._all_visited())
+
+    def _aside(self, problem: Problem, wanted: _Wanted, plan: Plan | None) -> Aside | None:
+        """Where patterns that weigh much are to be set aside, as single precision would not do: what `scan` takes."""
+        dtype, count = problem.states.dtype, problem.patterns.shape[1]
+        rough, fine = self._score_error(dtype), self._score_error(torch.float64)
+        mean = torch.zeros(rough.shape[0], wanted.rows.width, dtype=dtype, device=rough.device)
+        level = torch.full_like(rough, -math.inf)
+
+        def fails() -> Tensor:
+            size = torch.linalg.vector_norm(mean, dim=-1, dtype=torch.float64)
+            return self._soft_bound(rough, fine, torch.ones_like(rough), size, wanted, dtype) > self.tolerance
+
+        pieces = min(_PIECES[1], count // (_OF * _PIECE))
+        if pieces >= _PIECES[0] and bool(fails().any()):
+            # what weighs much may be near together, or one pattern: a guess, from some patterns and the nearest known
+            mean, level = (entry[0] for entry in stream(_pieces(problem, pieces), Softmax()))
+            if plan is not None:
+                one = Heavy(plan.nearest.clamp(min=0).unsqueeze(-1), (plan.nearest >= 0).unsqueeze(-1))
+                values, score = (entry[:, 0] for entry in self._scores_of(one, wanted.rows))
+                others = level + math.log(count / (pieces * _PIECE))
+                mean = torch.lerp(mean, values.to(dtype), torch.sigmoid(score - others).to(dtype).unsqueeze(-1))
+                level = torch.maximum(level, plan.level[:, 0])
+            level = level - 2 * rough
+        need = fails()
+        return Aside(self._heavy(wanted.norm), torch.where(need, level, math.inf)) if bool(need.any()) else None
+
+    def _sparse_pass(self, wanted: _Wanted) -> Answer:
+        """Over all patterns again and again, in double precision, where too many have weight to be collected."""
+        mean, level = (entry.squeeze(0) for entry in stream(self._problem(wanted.rows, torch.float64), self.separation))
+        with torch.no_grad():
+            error = self._score_error(torch.float64)
+            size = torch.linalg.vector_norm(mean, dim=-1)
+            many = torch.full_like(size, self.stored.patterns.count)
+            bound = sparse_change(self.separation, error, many) * (wanted.norm + size)
+            bound = bound.clamp(max=2 * wanted.norm) + wanted.slack + unit(self.states.dtype) * size
+            bound += accumulation(self.stored.patterns.count, torch.float64) * wanted.norm
+        return Answer(mean.to(self.states.dtype), level.double(), bound, error, self._all_visited())
+
+    def _candidates_by_passes(self, separation: Streamable) -> Heavy | None:
+        if not self.stored.patterns.count:
+            nothing = torch.zeros(self.states.shape[0], 1, dtype=torch.int64, device=self.states.device)
+            return Heavy(nothing, nothing > 0)
+        problem = self._problem(None, self.states.dtype)
+        entries = []
+        for rows in tiles(problem):
+            part = problem.rows(rows)
+            error = self._score_error(self.states.dtype)[rows].view(1, -1, 1)
+            few = separation.k if isinstance(separation, TopK) else 1
+
+            passed = partial(scores_by_block, part)
+            floor = separation.floor(maxima(passed, few)) - 4 * error
+            collected = above(passed, floor)
+            if collected is None:
+                return None
+            entries.append(collected)
+        width = max(found.shape[-1] for found, _ in entries)
+        pads = [(0, width - found.shape[-1]) for found, _ in entries]
+        found = torch.cat([F.pad(entry[0][0], pad, value=-math.inf) for entry, pad in zip(entries, pads, strict=True)])
+        patterns = torch.cat([F.pad(entry[1][0], pad) for entry, pad in zip(entries, pads, strict=True)])
+        return Heavy(patterns, found > -math.inf)
+
+    def _problem(self, rows: Rows | None, dtype: torch.dtype) -> Problem:
+        """The association in the form of the streaming kernels."""
+        stored = self.stored
+        bias = None if stored.bias is None else (stored.bias.to(dtype) * self.beta)[None, None]
+        return Problem(
+            (self.states.to(dtype) * self.beta).unsqueeze(0).contiguous(),
+            stored.patterns.operand,
+            None if rows is None else rows.operand,
+            bias,
+            None if self.mask is None else self.mask.unsqueeze(0),
+        )
+
+    def _all_visited(self) -> Tensor:
+        return torch.ones(self.states.shape[0], device=self.states.device)
+
+    def _number(self) -> float:
+        return float(self.beta)
+
+    def _score_error(self, dtype: torch.dtype) -> Tensor:
+        """How far scores computed in a data type may be from those of the patterns that were stored, float64 (L,)."""
+        stored = self.stored
+        length = torch.linalg.vector_norm(self.states.detach(), dim=-1, dtype=torch.float64) * (1 + 1e-6)
+        rounded = score_error(self._number(), length, stored.norm, stored.bias_size, stored.patterns.width, dtype)
+        total: Tensor = rounded + self._number() * length * stored.slack
+        return total
