@@ -108,15 +108,25 @@ class Search:
             share: of the weight.
             agree: makes one level of those of all who hold patterns.
         """
+        biases = None if self.bias is None else self.index.biases(self.bias)
         parts = torch.arange(self.states.shape[0], device=self.states.device).split(_PLANNING)
-        return Plan.joined([self.of(part)._plan(slack[part].unsqueeze(-1), separation, share, agree) for part in parts])
+        return Plan.joined(
+            [self.of(part)._plan(slack[part].unsqueeze(-1), biases, separation, share, agree) for part in parts]
+        )
 
-    def _plan(self, slack: Tensor, separation: Streamable, share: float, agree: Agree) -> Plan:
+    def _plan(
+        self,
+        slack: Tensor,
+        biases: tuple[Tensor, Tensor] | None,
+        separation: Streamable,
+        share: float,
+        agree: Agree,
+    ) -> Plan:
         index, sizes = self.index, self.index.sizes.float()
         # how many patterns there are raises what a group may weigh together, not what one of them may score
         central, bounds = index.similarities(self.states, None if separation.sparse else sizes.log())  # (L, K)
-        if self.bias is not None:
-            mean, highest = index.biases(self.bias)
+        if biases is not None:
+            mean, highest = biases
             central, bounds = central + mean, bounds + highest
         level = self.states.new_full((central.shape[0], 1), -math.inf)
         nearest = torch.full(level.shape[:1], -1, device=level.device)
