@@ -152,6 +152,8 @@ def _opened(
     rank, world = process
     path = Path(patterns.replace("{rank}", str(rank)))
     shared = world > 1 and "{rank}" not in patterns
+    if "{rank}" in patterns and world == 1:
+        raise HopfieldError(f"{patterns} is a part for each process: start them with torchrun, or name one file")
     if on_disk or (path / MANIFEST).is_file():
         if shared:
             raise HopfieldError(

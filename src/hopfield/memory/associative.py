@@ -275,6 +275,8 @@ class AssociativeMemory:
         from hopfield.memory.disk.file import FileMemory
         from hopfield.memory.disk.memory import DiskMemory
 
+        if not Path(path).exists():
+            raise HopfieldError(f"there is no memory at {path}: there is no such file or folder")
         kind = FileMemory if Path(path).is_file() else DiskMemory
         return kind(Path(path), beta=beta, separation=separation, memory_limit=memory_limit)
 
@@ -292,7 +294,7 @@ class AssociativeMemory:
         """Make a memory on disk of patterns that come block by block, and may be more than fit into memory.
 
         Interrupted or killed, the same call goes on where it stopped: blocks that are stored already are compared and
-        passed over.
+        passed over. What was stored by then can be opened. A process that is killed loses the last 64 MiB at most.
 
         Args:
             path: folder for the memory; made if it is not there.
@@ -325,8 +327,8 @@ class AssociativeMemory:
         patterns: Tensor | AssociativeMemory,
         *,
         values: Tensor | None = None,
-        beta: float | Tensor = 1.0,
-        separation: str | Separation = "softmax",
+        beta: float | Tensor | None = None,
+        separation: str | Separation | None = None,
         bias: Tensor | None = None,
         queries: str = "same",
         group: ProcessGroup | None = None,
@@ -340,14 +342,14 @@ class AssociativeMemory:
             patterns: those of this process, (n, d); or a memory, with its values, β, separation and bias: with an
                 index, or on disk.
             values: as for any memory.
-            beta: as for any memory; the same everywhere.
-            separation: as for any memory; the same everywhere.
+            beta: as for any memory (1 if None); the same everywhere.
+            separation: as for any memory (softmax if None); the same everywhere.
             bias: as for any memory.
             queries: "same": all processes pass the same queries. "own": each passes its own, as in data-parallel
                 training.
             group: the processes; None for all.
-            timeout: seconds after which a process that does not answer is lost, and the others raise an error that
-                names it.
+            timeout: seconds after which a process that does not answer is lost. The others then raise an error that
+                names it, at once if all of them have noticed, or after as many seconds again.
 
         Raises:
             HopfieldError: torch.distributed is not initialised; parts that do not fit together; a process does not
@@ -356,10 +358,18 @@ class AssociativeMemory:
         from hopfield.memory.sharded.memory import ShardedMemory
 
         if isinstance(patterns, AssociativeMemory):
-            if values is not None or bias is not None:
-                raise HopfieldError("a memory has its values and biases already: pass patterns, or the memory alone")
+            if any(given is not None for given in (values, bias, beta, separation)):
+                raise HopfieldError(
+                    "a memory has its values, biases, beta and separation already: pass patterns, or the memory alone"
+                )
             return ShardedMemory(patterns, queries, group, timeout)
-        local = AssociativeMemory(patterns, values=values, beta=beta, separation=separation, bias=bias)
+        local = AssociativeMemory(
+            patterns,
+            values=values,
+            beta=1.0 if beta is None else beta,
+            separation="softmax" if separation is None else separation,
+            bias=bias,
+        )
         return ShardedMemory(local, queries, group, timeout)
 
     def _checked(

@@ -52,6 +52,7 @@ class Answer(NamedTuple):
 class _Wanted(NamedTuple):
     """The rows whose mean is wanted."""
 
+    name: str
     rows: Rows
     norm: float
     slack: float
@@ -135,13 +136,13 @@ class Bounded:
 
     def update(self) -> Answer:
         """The next states."""
-        return self._answer(_Wanted(self.stored.patterns, self.stored.norm, self.stored.slack))
+        return self._answer(_Wanted("patterns", self.stored.patterns, self.stored.norm, self.stored.slack))
 
     def recall(self) -> Answer:
         """The values under the weights; the next states for a memory without values."""
         if self.stored.values is None:
             return self.update()
-        return self._answer(_Wanted(self.stored.values, self.stored.value_norm, self.stored.value_slack))
+        return self._answer(_Wanted("values", self.stored.values, self.stored.value_norm, self.stored.value_slack))
 
     @cached_property
     def answer(self) -> Answer:
@@ -168,19 +169,20 @@ class Bounded:
                 rest = self._of(others)
                 careful = rest._bounded(peers.merged(rest._pass(wanted, torch.float64)), wanted, torch.float64)
                 answer = _joined([Answer(*(entry[few] for entry in answer)), careful], [few, others])
-        self._check(answer.bound)
+        self._check(answer.bound, wanted)
         return answer
 
     def _of(self, rows: Tensor) -> Self:
         """The association of some of the states."""
         return self.at(self.states[rows], rows)
 
-    def _check(self, bound: Tensor) -> None:
+    def _check(self, bound: Tensor, wanted: _Wanted) -> None:
         if bound.numel() and not float(bound.max()) <= self.tolerance:
             kept = "" if self.stored.slack == 0 else " and the rounding of the patterns where they are kept"
             raise HopfieldError(
-                f"the tolerance {self.tolerance:g} cannot be kept: rounding to {self.states.dtype}{kept} may change a "
-                f"result by {float(bound.max()):.3g}; allow as much, or store the patterns more precisely"
+                f"the tolerance {self.tolerance:g} cannot be kept for the mean of the {wanted.name}: rounding to "
+                f"{self.states.dtype}{kept} may change it by {float(bound.max()):.3g}; allow more than that, or store "
+                "the patterns more precisely"
             )
 
     # ------------------------------------------------------------------------------------------------------- by groups

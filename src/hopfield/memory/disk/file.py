@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,8 +38,6 @@ class FileMemory(DiskMemory):
 
     def _read(self) -> None:
         path = self.folder
-        if not path.is_file():
-            raise HopfieldError(f"no memory at {path}")
         found = _read_npy(path) if path.suffix == ".npy" else _read_memory(path)
         columns, description = found
         patterns, values, bias = columns["patterns"], columns.get("values"), columns.get("bias")
@@ -75,6 +74,10 @@ class FileMemory(DiskMemory):
             f"{self.folder} is only read: make a memory that can change of it, with "
             f"AssociativeMemory.build(folder, (memory[i : i + 100_000] for i in range(0, {len(self)}, 100_000)))"
         )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Refused: the memory is in its file already."""
+        raise HopfieldError(f"the memory is kept in {self.folder} already, which is only read: copy it to {path}")
 
     def build_index(self, *, size: int = GROUP, seed: int = 0, progress: Progress | None = None) -> None:
         """Group the patterns by k-means, for as long as the memory is open."""

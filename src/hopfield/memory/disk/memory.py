@@ -184,7 +184,8 @@ class DiskMemory(AssociativeMemory):
                 written. Nothing is stored then.
         """
         patterns, values, bias = self._checked(patterns, values, bias)
-        self._append(Encoded.of(self.storage, patterns, values, bias))
+        with self._writing() as writer:
+            self._open(writer.added(Encoded.of(self.storage, patterns, values, bias)))
 
     def remove(self, indices: int | Iterable[int] | Tensor) -> None:
         """Forget the patterns at these indices; the patterns behind them move up. The files keep their space.
@@ -209,10 +210,6 @@ class DiskMemory(AssociativeMemory):
 
     def _writing(self) -> AbstractContextManager[Writer]:
         return writing(self.folder, self._manifest)
-
-    def _append(self, new: Encoded) -> None:
-        with self._writing() as writer:
-            self._open(writer.added(new))
 
     def _compare(self, start: int, patterns: Tensor) -> None:
         """Refuse patterns that are not those that are stored from `start` on."""
@@ -268,6 +265,8 @@ def build(
 ) -> DiskMemory:
     """`AssociativeMemory.build`."""
     folder = Path(path)
+    if isinstance(blocks, Tensor):
+        raise HopfieldError("blocks must be an iterable of blocks (n, d), got one tensor: pass [patterns]")
     description = descriptions.described(resolve(separation))
     if description is None:
         raise HopfieldError("a memory on disk needs a separation function of hopfield.separation, which has a name")
@@ -281,38 +280,41 @@ def build(
             whole = waiting[0]
             for part in waiting[1:]:
                 whole = whole.plus(part)
-            memory._append(whole)
+            with memory._writing() as writer:
+                memory._open(writer.added(whole))
             waiting = []
 
-    for block in blocks:
-        patterns, values, bias = _parts(block)
-        patterns = check_rows("patterns", patterns, None)
-        if memory is None:
-            wanted = Manifest(
-                size=patterns.shape[1],
-                storage=storage,
-                values=None if values is None else check_rows("values", values, patterns).shape[1],
-                bias=bias is not None,
-                beta=float(check_scalar(beta)),
-                separation=description,
-            )
-            memory = _started(folder, wanted, memory_limit)
-        patterns, values, bias = memory._checked(patterns, values, bias)
-        known = min(len(patterns), max(0, len(memory) - seen))
-        if known:
-            memory._compare(seen, patterns[:known])
-        seen += len(patterns)
-        if known < len(patterns):
-            rest = [None if part is None else part[known:] for part in (patterns, values, bias)]
-            assert rest[0] is not None
-            waiting.append(Encoded.of(storage, rest[0], rest[1], rest[2]))
-        if sum(part.bytes() for part in waiting) >= _PORTION:
-            write()
-        if progress is not None:
-            progress("storing patterns", seen, seen)
+    try:
+        for block in blocks:
+            patterns, values, bias = _parts(block)
+            patterns = check_rows("patterns", patterns, None)
+            if memory is None:
+                wanted = Manifest(
+                    size=patterns.shape[1],
+                    storage=storage,
+                    values=None if values is None else check_rows("values", values, patterns).shape[1],
+                    bias=bias is not None,
+                    beta=float(check_scalar(beta)),
+                    separation=description,
+                )
+                memory = _started(folder, wanted, memory_limit)
+            patterns, values, bias = memory._checked(patterns, values, bias)
+            known = min(len(patterns), max(0, len(memory) - seen))
+            if known:
+                memory._compare(seen, patterns[:known])
+            seen += len(patterns)
+            if known < len(patterns):
+                rest = [None if part is None else part[known:] for part in (patterns, values, bias)]
+                assert rest[0] is not None
+                waiting.append(Encoded.of(storage, rest[0], rest[1], rest[2]))
+            if sum(part.bytes() for part in waiting) >= _PORTION:
+                write()
+            if progress is not None:
+                progress("storing patterns", seen, seen)
+    finally:  # what came before an interruption is kept
+        write()
     if memory is None:
         raise HopfieldError("build needs at least one block of patterns, got none")
-    write()
     return memory
 
 

@@ -23,7 +23,7 @@ _LARGEST = 512
 # groups of more than this times the radius that this share of the patterns has are split, this often at most, ...
 _WIDE, _NARROW = 1.2, 0.25
 _SPLITS = 8
-# ... as long as there are no more of them than this times what was asked for
+# ... as long as there are no more of them than this times what was asked for, or they are few in any case
 _MOST_GROUPS = 3
 # groups in one run of k-means: more are made in two levels, coarse ones first
 _FLAT = 2048
@@ -105,7 +105,10 @@ class Index:
         made = cls._measured(rows, *_pieces(rows, *_grouped(rows, size, seed, progress)))
         for _ in range(_SPLITS):
             wide = made._wide()
-            if not bool(wide.any()) or len(made) > _MOST_GROUPS * rows.count / size + 1:
+            if (
+                not bool(wide.any())
+                or len(made) > max(_MOST_GROUPS * rows.count / size, min(rows.count / 8, _FLAT)) + 1
+            ):
                 break
             made = cls._measured(rows, *_split(made, rows, wide))
         return made.to(rows.device)
