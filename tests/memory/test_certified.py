@@ -1,5 +1,7 @@
 """Certified retrieval: every result is as near to the exact one as its bound says, and that is near enough."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from hopfield.errors import HopfieldError
 from hopfield.memory import bounded
 from hopfield.memory.index import search
 from hopfield.separation import Entmax, Normmax, Softmax, Softmax1, Sparsemax, TopK
-from tests.core.catalogue import Sharper, examples, normal, yes
+from tests.core.catalogue import Sharper, examples, generator, normal, yes
 from tests.memory.certificates import KINDS, distance, exact, some
 
 EXACT = [Softmax(), Softmax1(), Sparsemax(), TopK(3)]
@@ -199,7 +201,10 @@ def test_nothing_to_attend_to(way):
 
 def test_a_tolerance_that_cannot_be_kept_is_refused(way):
     _, patterns, query = some("uniform", 9)
-    with pytest.raises(HopfieldError, match=r"tolerance 1e-12 cannot be kept: rounding to torch.float32 may change"):
+    with pytest.raises(
+        HopfieldError,
+        match=r"tolerance 1e-12 cannot be kept for the mean of the patterns: rounding to torch.float32 may change it",
+    ):
         memory_of(way, patterns).retrieve(query, tolerance=1e-12)
 
 
@@ -239,3 +244,84 @@ def test_implicit_gradients_of_states_that_still_move_are_warned_of(way):
     memory = memory_of(way, patterns, beta=2.0)
     with pytest.warns(RuntimeWarning, match="did not converge; their implicit gradients"):
         memory.retrieve(query.requires_grad_(), tolerance=1e-3, tol=1e-12, max_steps=2)
+
+
+# -------------------------------------------------------------------------------------------------- where numbers end
+
+
+def test_top_k_of_fewer_patterns_than_k(way):
+    g = generator(0)
+    patterns, query = normal(g, 100, 4), normal(g, 2, 4)
+    mask = torch.zeros(1, 100, dtype=torch.bool)
+    mask[0, :3] = True
+    memory = memory_of(way, patterns, separation=TopK(5))
+    plain = AssociativeMemory(patterns, separation=TopK(5)).retrieve(query, mask=mask, steps=1)
+    near(memory.retrieve(query, mask=mask, steps=1, tolerance=1e-3).state, plain.state)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("separation", [Softmax(), Softmax1(), Sparsemax()], ids=repr)
+def test_a_state_without_patterns_beside_others(way, dtype, separation):
+    g = generator(0)
+    patterns, query = normal(g, 100, 4).to(dtype), normal(g, 2, 4)
+    mask = torch.ones(2, 100, dtype=torch.bool)
+    mask[0] = False
+    found = memory_of(way, patterns, separation=separation).retrieve(query, mask=mask, steps=1, tolerance=0.1)
+    assert float(found.state[0].double().norm()) <= float(found.error_bound[0])
+    assert float(found.error_bound[0]) == 0 or separation == Softmax1()
+    assert bool(found.energy_bound.isfinite().all())
+
+
+@examples(10)
+def test_scores_that_single_precision_does_not_tell_apart(way, seed):
+    g = generator(seed)
+    x = 4 * normal(g, 1, 64)
+    found = AssociativeMemory(x, beta=1e7).retrieve(x, steps=1, tolerance=0.05)
+    assert float((found.state - x).norm()) <= float(found.error_bound)
+    tied = torch.cat([torch.zeros(20, 64), x, x.roll(1)])
+    found = memory_of(way, tied, beta=1e7).retrieve(x + x.roll(1), steps=1, tolerance=100.0)
+    holds(found, exact(x + x.roll(1), tied, tied, 1e7)[0], 100.0)
+
+
+@pytest.mark.parametrize("separation", [Softmax(), Sparsemax(), TopK(3)], ids=repr)
+def test_scores_that_overflow_are_told_apart_or_refused(way, separation):
+    g = generator(0)
+    patterns = normal(g, 50, 8).abs() * 1e10 + 1e10
+    for sign in (1.0, -1.0):
+        memory = memory_of(way, patterns, beta=1e15, separation=separation)
+        with pytest.raises(HopfieldError, match="cannot be kept"):
+            memory.retrieve(sign * torch.ones(1, 8) * 1e15, steps=1, tolerance=1e5)
+    biased = memory_of(way, normal(g, 50, 8), bias=torch.full((50,), -1e30), beta=1e10, separation=separation)
+    with pytest.raises(HopfieldError, match="cannot be kept"):
+        biased.retrieve(torch.ones(1, 8), steps=1, tolerance=1.0)
+
+
+@pytest.mark.parametrize("steps", [1, 3, None])
+@pytest.mark.parametrize("separation", [Softmax(), Softmax1(), Sparsemax()], ids=repr)
+def test_no_queries(way, steps, separation):
+    memory = memory_of(way, normal(generator(0), 100, 4), separation=separation)
+    found = memory.retrieve(torch.zeros(0, 4), steps=steps, tolerance=1e-2)
+    assert found.state.shape == (0, 4)
+    assert found.energy.shape == found.error_bound.shape == found.support().shape == (0,)
+
+
+def test_no_group_is_wanted():
+    """The null pattern weighs more than all others together."""
+    g = generator(0)
+    patterns = torch.nn.functional.normalize(0.3 * normal(g, 3000, 8) + torch.tensor([3.0] + [0.0] * 7), dim=-1)
+    memory = AssociativeMemory(patterns, beta=200.0, separation="softmax1")
+    memory.build_index(size=16)
+    memory.remove([0])
+    found = memory.retrieve(-patterns[:3], steps=1, tolerance=1e-3)
+    assert float(found.state.abs().max()) <= float(found.error_bound.max()) < 1e-3
+
+
+def test_energies_of_large_patterns(way):
+    g = generator(0)
+    patterns = 300 * normal(g, 100, 64)
+    bias = -(patterns.double().square().sum(-1) / 2).float()
+    found = memory_of(way, patterns, bias=bias).retrieve(patterns[:5], steps=1, tolerance=1.0)
+    x, b, state = patterns.double(), bias.double(), found.state.double()
+    wanted = math.log(100) - torch.logsumexp(state @ x.mT + b, -1) + state.square().sum(-1) / 2
+    wanted = wanted + (x.square().sum(-1) / 2 + b).max()
+    assert bool(((wanted - found.energy.double()).abs() <= found.energy_bound.double()).all())

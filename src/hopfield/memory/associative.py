@@ -506,6 +506,8 @@ def check_rows(name: str, tensor: Tensor, like: Tensor | None) -> Tensor:
         raise HopfieldError(f"{name} must be a tensor ({rows}, size), got {type(tensor).__name__}; use torch.as_tensor")
     if tensor.dim() != 2 or (like is not None and tensor.shape[0] != like.shape[0]):
         raise HopfieldError(f"{name} must be of shape ({rows}, size), one row per pattern; got {tuple(tensor.shape)}")
+    if not tensor.shape[1]:
+        raise HopfieldError(f"{name} must have at least one entry each, got shape {tuple(tensor.shape)}")
     if tensor.dtype not in _DTYPES:
         raise HopfieldError(
             f"{name} must be of a floating-point dtype, got {tensor.dtype}; use {name}.float() (float16, bfloat16, "

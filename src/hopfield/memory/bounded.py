@@ -30,6 +30,8 @@ _PIECE, _PIECES, _OF = 128, (8, 64), 16
 # patterns that weigh this share of the whole are weighed in double precision where that is needed; less than this where
 # the tolerance is less than one such part of what scores are off by
 _HEAVY, _EASE = 2.0**-13, 20
+# weights relative to the largest below which some are set to 0, or to this, in single and in double precision
+_FAINT, _FAINTEST = 2.0**-100, 2.0**-990
 # numbers of candidates gathered at once: they stay in a cache
 _ENTRIES = 1 << 19
 
@@ -136,21 +138,34 @@ class Bounded:
 
     def update(self) -> Answer:
         """The next states."""
-        return self._answer(_Wanted("patterns", self.stored.patterns, self.stored.norm, self.stored.slack))
+        return self._kept(self._patterns())
 
     def recall(self) -> Answer:
         """The values under the weights; the next states for a memory without values."""
         if self.stored.values is None:
             return self.update()
-        return self._answer(_Wanted("values", self.stored.values, self.stored.value_norm, self.stored.value_slack))
+        return self._kept(_Wanted("values", self.stored.values, self.stored.value_norm, self.stored.value_slack))
 
     @cached_property
     def answer(self) -> Answer:
         """`update` without gradients, once."""
         with torch.no_grad():
-            return self.update()
+            return self._answer(self._patterns())
+
+    def _patterns(self) -> _Wanted:
+        return _Wanted("patterns", self.stored.patterns, self.stored.norm, self.stored.slack)
+
+    def _kept(self, wanted: _Wanted) -> Answer:
+        """The association, if the tolerance can be kept."""
+        answer = self._answer(wanted)
+        self._check(answer.bound, wanted)
+        return answer
 
     def _answer(self, wanted: _Wanted) -> Answer:
+        if not self.states.shape[0]:
+            none = torch.zeros(0, dtype=torch.float64, device=self.states.device)
+            mean = self.states.sum() * self.states.new_zeros(0, wanted.rows.width)
+            return Answer(mean, none, none, none, self._all_visited())
         peers = self.stored.peers
         beta = peers.entered(self.beta) if isinstance(self.beta, Tensor) else self.beta
         return replace(self, states=peers.entered(self.states), beta=beta)._found(wanted)
@@ -169,7 +184,6 @@ class Bounded:
                 rest = self._of(others)
                 careful = rest._bounded(peers.merged(rest._pass(wanted, torch.float64)), wanted, torch.float64)
                 answer = _joined([Answer(*(entry[few] for entry in answer)), careful], [few, others])
-        self._check(answer.bound, wanted)
         return answer
 
     def _of(self, rows: Tensor) -> Self:
@@ -197,8 +211,9 @@ class Bounded:
         share = min(0.25, self.tolerance / (4 * norm) if norm else 1.0) / stored.peers.size
         with torch.no_grad():
             agree = stored.peers.highest if separation.sparse else stored.peers.log_sum_exp
-            # groups are visited without gradients of their patterns
-            if stored.index is None or not len(stored.index) or learning:
+            # groups are compared in single precision, and visited without gradients of their patterns
+            sound = bool(self._score_error(torch.float32).isfinite().all())
+            if stored.index is None or not len(stored.index) or learning or not sound:
                 agree(self.states.new_full((self.states.shape[0], 1), -math.inf))
                 return None
             bias = None if stored.bias is None else stored.bias * self._number()
@@ -234,14 +249,16 @@ class Bounded:
     def _weigher(self, wanted: _Wanted) -> Weigh:
         """Sums over patterns that were set aside, in float64 and some states at a time: they stay in a cache."""
 
-        def weigh(heavy: Heavy, reference: Tensor, states: slice) -> Sums:
+        def weigh(heavy: Heavy, states: slice) -> tuple[Sums, Tensor]:
             these = self._of(torch.arange(self.states.shape[0], device=self.states.device)[states])
             parts = []
             for part in portions(heavy, these.stored.patterns.width):
                 values, scores = these._of(part)._scores_of(heavy.of(part), wanted.rows)
-                weights = torch.exp(scores - reference[part])
-                parts.append(Sums(weights.sum(-1), torch.bmm(weights.unsqueeze(-2), values).squeeze(-2)))
-            return Sums(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
+                top = scores.detach().amax(-1, keepdim=True)
+                weights = torch.exp(scores - torch.where(top == -math.inf, 0.0, top))
+                parts.append((weights.sum(-1), torch.bmm(weights.unsqueeze(-2), values).squeeze(-2), top))
+            total, mixed, reference = (torch.cat(entry) for entry in zip(*parts, strict=True))
+            return Sums(total, mixed), reference
 
         return weigh
 
@@ -268,9 +285,13 @@ class Bounded:
             rest = found.rest - found.level + level_bound
             bound = bound + left_out_error(torch.sigmoid(rest), size + bound, wanted.norm)
             level_bound = level_bound + F.softplus(rest)
-            nothing = (found.level == -math.inf) & (found.rest == -math.inf)
-            bound = torch.where(nothing, 0.0, bound)
-            level_bound = torch.where(nothing, 0.0, level_bound)
+            lost = self._lost(rough, fine, dtype)
+            bound, level_bound = bound + 2 * wanted.norm * lost.clamp(max=1.0), level_bound + lost
+            # where scores are off by so much, none may have been found for that
+            nothing = (found.level == -math.inf) & (found.rest == -math.inf) & (lost < 1)
+            bound, level_bound = (torch.where(nothing, 0.0, entry) for entry in (bound, level_bound))
+            # scores that overflow say nothing
+            bound, level_bound = (torch.where(rough.isfinite(), entry, math.inf) for entry in (bound, level_bound))
         return Answer(found.mean.to(self.states.dtype), found.level, bound, level_bound, found.visited)
 
     def _soft_bound(
@@ -278,7 +299,14 @@ class Bounded:
     ) -> Tensor:
         summed = summation_error(dtype, wanted.norm, size) * light + summation_error(torch.float64, wanted.norm, size)
         moved = mean_error(rough, fine, light, size - summed, wanted.norm)
-        return moved + summed + wanted.slack + unit(self.states.dtype) * (size + summed)
+        smallest = torch.finfo(self.states.dtype).tiny
+        return moved + summed + wanted.slack + unit(self.states.dtype) * (size + summed) + smallest
+
+    def _lost(self, rough: Tensor, fine: Tensor, dtype: torch.dtype) -> Tensor:
+        """What patterns can weigh at most, to the whole, whose weights are too small for a data type, (L,)."""
+        rough, fine = (2 * error.clamp(max=340.0) for error in (rough, fine))
+        least = {torch.float32: _FAINT, torch.float64: _FAINTEST}[dtype]
+        return self.count * (least * torch.exp(rough) + _FAINTEST * torch.exp(fine))
 
     # --------------------------------------------------------------------------------------------------- by candidates
 
@@ -286,7 +314,8 @@ class Bounded:
         """A sparse map over the patterns that reach a floor, which groups or two passes find."""
         peers = self.stored.peers
         with torch.no_grad():
-            candidates, visited = self._candidates()
+            sound = bool(self._score_error(self.states.dtype).isfinite().all())
+            candidates, visited = self._candidates() if sound else (None, self._all_visited())
             visited = visited * self.stored.patterns.count / max(1, self.count)
             visited = peers.gathered(visited.unsqueeze(-1), 0.0).sum(-1)
             missing = torch.tensor([float(candidates is None)], device=self.states.device)
@@ -337,8 +366,9 @@ class Bounded:
             size = torch.linalg.vector_norm(mean, dim=-1)
             bound = self._sparse_error(error, size, scores, values, wanted.norm) + wanted.slack
             bound += accumulation(scores.shape[1] + 8, torch.float64) * wanted.norm + unit(self.states.dtype) * size
-            bound = torch.where(level == -math.inf, 0.0, bound)
-        return Answer(mean.to(self.states.dtype), level, bound, error + 1e-14 * level.abs(), self._all_visited())
+            bound = torch.where(level == -math.inf, 0.0, bound + torch.finfo(self.states.dtype).tiny)
+            level_bound = torch.where(level == -math.inf, 0.0, error + 1e-14 * level.abs())
+        return Answer(mean.to(self.states.dtype), level, bound, level_bound, self._all_visited())
 
     def _scores_of(self, candidates: Heavy, rows: Rows) -> tuple[Tensor, Tensor]:
         """Candidates' rows (L, w, v) and scores (L, w), float64; -inf where there is none."""
@@ -411,6 +441,9 @@ class Bounded:
             bound = sparse_change(self.separation, error, many) * (wanted.norm + size)
             bound = bound.clamp(max=2 * wanted.norm) + wanted.slack + unit(self.states.dtype) * size
             bound += accumulation(self.stored.patterns.count, torch.float64) * wanted.norm
+            bound = torch.where(error.isfinite(), bound + torch.finfo(self.states.dtype).tiny, math.inf)
+            nothing = (level == -math.inf) & error.isfinite()
+            bound, error = (torch.where(nothing, 0.0, entry) for entry in (bound, error + 1e-14 * level.abs()))
         return Answer(mean.to(self.states.dtype), level.double(), bound, error, self._all_visited())
 
     def _candidates_by_passes(self, separation: Streamable) -> Heavy | None:
@@ -426,6 +459,8 @@ class Bounded:
 
             passed = partial(scores_by_block, part)
             floor = separation.floor(maxima(passed, few)) - 4 * error
+            # where fewer take part than could have weight, all of them are candidates
+            floor = floor.clamp(min=torch.finfo(floor.dtype).min)
             collected = above(passed, floor)
             if collected is None:
                 return None
@@ -460,4 +495,7 @@ class Bounded:
         length = torch.linalg.vector_norm(self.states.detach(), dim=-1, dtype=torch.float64) * (1 + 1e-6)
         rounded = score_error(self._number(), length, stored.norm, stored.bias_size, stored.patterns.width, dtype)
         total: Tensor = rounded + self._number() * length * stored.slack
-        return total
+        # what overflows is off by anything
+        largest = self._number() * torch.clamp(length * stored.norm + stored.bias_size, min=stored.bias_size)
+        within = (largest < torch.finfo(dtype).max / 16) & (length * self._number() < torch.finfo(dtype).max / 16)
+        return torch.where(within, total, math.inf)

@@ -18,6 +18,7 @@ from hopfield.core.separation.gather import largest
 from hopfield.memory.bounded import Bounded, portions, scores_by_block
 from hopfield.memory.bounds import unit
 from hopfield.memory.scan import Heavy
+from hopfield.memory.stored import Stored
 
 # how many of the largest weights are looked at before all are
 _LEADING = 256
@@ -48,8 +49,12 @@ class Certified(Bounded):
 
     def energy_bound(self) -> Tensor:
         """How far `energy` can be from the exact one, (L,)."""
-        rounding = unit(self.states.dtype) * self.energy().abs()
-        return (self.answer.level_bound / self._number() + rounding).to(self.states.dtype)
+        energy = self.energy().double().abs()
+        height = self._peak().abs() + self.states.double().square().sum(-1)
+        rounding = unit(self.states.dtype) * energy + 1e-14 * (height + energy)
+        stored = self.stored
+        moved = stored.height_error if self.mask is None else Stored.height_slack(stored.norm, stored.slack)
+        return (self.answer.level_bound / self._number() + moved + rounding).to(self.states.dtype)
 
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         """The k largest weights and their patterns, (L, k) each."""
@@ -145,7 +150,7 @@ class Certified(Bounded):
         """The largest ½|x|² + b of those that take part, (1 or L,)."""
         stored = self.stored
         if self.mask is None:
-            return torch.full((1,), stored.peak, dtype=torch.float64, device=self.states.device)
+            return torch.full((1,), stored.height, dtype=torch.float64, device=self.states.device)
         heights = [torch.full((self.mask.shape[0],), -math.inf, dtype=torch.float64, device=self.states.device)]
         for block in blocks(self._problem(None, self.states.dtype)):
             height = stored.patterns[:, block][0].double().square().sum(-1) / 2

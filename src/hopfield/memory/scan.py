@@ -69,6 +69,10 @@ class Sums(NamedTuple):
     mixed: Tensor
     """Σ exp(s - r) v, (L, v)."""
 
+    def times(self, factor: Tensor) -> Sums:
+        """Those for another reference; the factor is (L, 1)."""
+        return Sums(self.total * factor[:, 0], self.mixed * factor)
+
     def plus(self, other: Sums) -> Sums:
         """Those over both."""
         return Sums(self.total + other.total, self.mixed + other.mixed)
@@ -77,8 +81,8 @@ class Sums(NamedTuple):
 class Weigh(Protocol):
     """Weighs patterns that were set aside."""
 
-    def __call__(self, heavy: Heavy, reference: Tensor, states: slice) -> Sums:
-        """The sums over them, given their reference r (L, 1), float64, and which states it was."""
+    def __call__(self, heavy: Heavy, states: slice) -> tuple[Sums, Tensor]:
+        """The sums over them, given which states it was, and their reference r (L, 1), float64, -inf without any."""
 
 
 class _CarefulSoftmax(OnlineSoftmax):
@@ -201,11 +205,6 @@ class _Keeper:
         scores, which = packed(row, column, score, states)
         return Heavy(which, scores > -math.inf)
 
-    def reference(self) -> Tensor:
-        """The largest score (L, 1), 0 where there is none."""
-        self._settle()
-        return torch.where(self._top == -math.inf, 0.0, self._top).unsqueeze(-1)
-
 
 class _Entries(NamedTuple):
     """Scores of some states with some patterns."""
@@ -236,13 +235,21 @@ class Pass(NamedTuple):
     """The share of the weight that was weighed in the data type of the pass, (L,)."""
 
 
-def finished(whole: Sums, reference: Tensor, light: Sums) -> Pass:
-    """From sums over all patterns and over the light ones, relative to a reference (L,)."""
+def finished(light: Sums, reference: Tensor, heavy: tuple[Sums, Tensor] | None) -> Pass:
+    """From sums over the light patterns and their reference (L, 1), -inf without any; and the same of the others."""
+    whole = light
+    if heavy is not None:
+        both = torch.maximum(reference, heavy[1])
+        base = torch.where(both == -math.inf, 0.0, both)
+        light = light.times(torch.exp(reference - base))
+        whole = light.plus(heavy[0].times(torch.exp(heavy[1] - base)))
+        reference = both
+    reference = torch.where(reference == -math.inf, 0.0, reference)
     total = torch.where(whole.total == 0, 1.0, whole.total)
-    return Pass(whole.mixed / total.unsqueeze(-1), reference + whole.total.log(), light.total / total)
+    return Pass(whole.mixed / total.unsqueeze(-1), reference[:, 0] + whole.total.log(), light.total / total)
 
 
-def _forward(problem: Problem, null: bool, aside: Aside | None, weigh: Callable[[Heavy, Tensor], Sums]) -> Pass:
+def _forward(problem: Problem, null: bool, aside: Aside | None, weigh: Callable[[Heavy], tuple[Sums, Tensor]]) -> Pass:
     values = problem.values
     assert values is not None
     problem = problem._replace(states=problem.states * LOG2E)
@@ -256,18 +263,12 @@ def _forward(problem: Problem, null: bool, aside: Aside | None, weigh: Callable[
         weights = online.weights(some, top)
         online.add(_mix(weights, values[:, block].to(weights.dtype)))
     assert online.mixed is not None
-    light = Sums(online.total[0, :, 0], online.mixed[0])
     reference = online.reference[0].double()
+    nothing = reference == -math.inf  # what takes no part weighs almost nothing, which adds up
+    light = Sums(online.total[0, :, 0].masked_fill(nothing[:, 0], 0.0), online.mixed[0].masked_fill(nothing, 0.0))
     if keeper is None:
-        reference = torch.where(reference == -math.inf, 0.0, reference)
-        whole = light
-    else:
-        risen = torch.maximum(reference, keeper.reference().double())
-        factor = torch.exp2(reference - risen)
-        light = Sums(light.total * factor[:, 0], light.mixed * factor)
-        reference = risen
-        whole = light.plus(weigh(keeper.found(), reference / LOG2E))
-    return finished(whole, reference[:, 0] / LOG2E, light)
+        return finished(light, reference / LOG2E, None)
+    return finished(light, reference / LOG2E, weigh(keeper.found()))
 
 
 class _Scan(torch.autograd.Function):

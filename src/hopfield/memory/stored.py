@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch import Tensor
 from hopfield.memory.index.groups import Index
 from hopfield.memory.peers import ALONE, Peers
 from hopfield.memory.rows import Rows, TensorRows
+
+# rows that are looked through at once
+_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +28,8 @@ class Stored:
         norm: the largest norm of a pattern, or a little more.
         value_norm: the same of the values.
         bias_size: the largest |b|.
-        peak: the largest ½|x|² + b.
+        peak: the largest ½|x|² + b, or None where it has to be looked for.
+        height_error: how far the peak may be from that of the patterns as they were stored.
         slack: how far a pattern that is read may be from the one that was stored.
         value_slack: the same of the values.
         peers: who holds the patterns. What is here is this process's part; the numbers above are those of all.
@@ -37,10 +42,21 @@ class Stored:
     norm: float
     value_norm: float
     bias_size: float
-    peak: float
+    peak: float | None
     slack: float
     value_slack: float
+    height_error: float = 0.0
     peers: Peers = ALONE
+
+    @cached_property
+    def height(self) -> float:
+        """The peak, looked for where it is not known."""
+        return _peak(self.patterns, self.bias) if self.peak is None else self.peak
+
+    @staticmethod
+    def height_slack(norm: float, slack: float) -> float:
+        """How far ½|x|² may be from that of the pattern that was stored."""
+        return slack * norm + slack**2 / 2
 
     def with_index(self, index: Index) -> Stored:
         """The same with groups of near patterns."""
@@ -52,8 +68,6 @@ class Stored:
         rows = TensorRows(patterns)
         own = None if values is None else TensorRows(values)
         with torch.no_grad():
-            height = torch.linalg.vector_norm(patterns, dim=-1, dtype=rows.dtype).double().square() / 2
-            height = height if bias is None else height + bias
             norm = rows.norm()
             return cls(
                 rows,
@@ -63,7 +77,17 @@ class Stored:
                 norm,
                 norm if own is None else own.norm(),
                 float(bias.abs().amax()) if bias is not None and bias.numel() else 0.0,
-                float(height.amax()) if height.numel() else 0.0,
+                _peak(rows, bias),
                 rows.slack,
                 rows.slack if own is None else own.slack,
             )
+
+
+def _peak(rows: Rows, bias: Tensor | None) -> float:
+    """The largest ½|x|² + b, 0 without patterns."""
+    peaks = []
+    for start in range(0, rows.count, _ROWS):
+        block = slice(start, min(start + _ROWS, rows.count))
+        height = rows[:, block][0].detach().double().square().sum(-1) / 2
+        peaks.append(float((height if bias is None else height + bias[block].detach()).amax()))
+    return max(peaks, default=0.0)

@@ -245,7 +245,7 @@ def test_a_truncated_file_is_refused(tmp_path, share, which):
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(HopfieldError, match=r"no memory at .*make one with AssociativeMemory.build"):
+    with pytest.raises(HopfieldError, match=r"there is no memory at .*no such file or folder"):
         AssociativeMemory.open(tmp_path / "nothing")
     built(tmp_path / "m", torch.eye(3))
     next((tmp_path / "m").glob("patterns-*")).unlink()
@@ -362,3 +362,42 @@ def test_a_write_that_fails_changes_nothing(tmp_path, monkeypatch):
 def test_checksums_cover_every_row():
     matrix = normal(generator(0), 1000, 33).float()
     assert len(column.checksums(matrix)) == -(-1000 // column.rows_per_chunk(33 * 4))
+
+
+def energy_of(patterns, state, beta):
+    """With every pattern taking part."""
+    x, state = patterns.double(), state.double()
+    level = torch.logsumexp(beta * state @ x.mT, -1)
+    return (math.log(len(x)) - level) / beta + state.square().sum(-1) / 2 + x.square().sum(-1).max() / 2
+
+
+@each_storage
+def test_energies_are_of_the_patterns_that_are_left(tmp_path, storage):
+    g = generator(0)
+    patterns = torch.cat([normal(g, 300, 4), torch.full((1, 4), 100.0)])
+    memory = built(tmp_path / "m", patterns, storage)
+    memory.remove([300])
+    found = memory.retrieve(normal(g, 3, 4), steps=1)
+    apart = (found.energy.double() - energy_of(patterns[:300], found.state, 1.0)).abs()
+    assert bool((apart <= found.energy_bound.double()).all())
+    assert storage != "float32" or float(found.energy_bound.max()) < 0.2
+    kept_back = torch.ones(300, dtype=torch.bool)
+    kept_back[5] = False
+    found = memory.retrieve(torch.zeros(1, 4), steps=1, mask=kept_back)
+    apart = (found.energy.double() - energy_of(patterns[:300][kept_back], found.state, 1.0)).abs()
+    assert bool((apart <= found.energy_bound.double()).all())
+
+
+def test_what_came_before_an_interruption_is_kept(tmp_path):
+    patterns = normal(generator(0), 300, 5).float()
+
+    def broken():
+        yield from patterns[:200].split(50)
+        raise RuntimeError("the reader stops")
+
+    with pytest.raises(RuntimeError, match="the reader stops"):
+        AssociativeMemory.build(tmp_path / "m", broken())
+    assert torch.equal(AssociativeMemory.open(tmp_path / "m")[:], patterns[:200])
+    assert torch.equal(AssociativeMemory.build(tmp_path / "m", patterns.split(50))[:], patterns)
+    with pytest.raises(HopfieldError, match=r"one tensor: pass \[patterns\]"):
+        AssociativeMemory.build(tmp_path / "n", patterns)

@@ -107,7 +107,8 @@ class DiskMemory(AssociativeMemory):
                 [torch.zeros(0).double(), *(segment.bias for segment in segments if segment.bias is not None)]
             )
             bias = whole if live is None else whole[live]
-        peak = most("peak") if manifest.segments else 0.0
+        # removed patterns may have been the highest
+        peak = most("peak") if live is None else None
         index = read_index(self.folder, manifest)
         if index is not None and manifest.index is not None:
             index = _completed(index, manifest, rows, live)
@@ -124,6 +125,7 @@ class DiskMemory(AssociativeMemory):
             peak,
             slack,
             slack if values is None else value_slack,
+            0.0 if live is None else Stored.height_slack(norm, slack),
         )
 
     # --------------------------------------------------------------------------------------------- what a memory shows

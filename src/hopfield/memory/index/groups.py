@@ -247,7 +247,9 @@ def _fitting(counts: list[int], sizes: list[int], width: int) -> Iterator[tuple[
 
 def _padded(starts: Tensor, sizes: Tensor, shapes: list[tuple[int, int, int]], axis: int) -> tuple[Tensor, Tensor]:
     """The numbers from each start on, each run padded to what its shape has; and where they are no padding."""
-    width = torch.tensor([shape[axis] for shape in shapes for _ in range(shape[0])], device=starts.device)
+    width = torch.tensor(
+        [shape[axis] for shape in shapes for _ in range(shape[0])], dtype=torch.int64, device=starts.device
+    )
     run = torch.repeat_interleave(torch.arange(width.shape[0], device=starts.device), width)
     inside = torch.arange(run.shape[0], device=starts.device) - (width.cumsum(0) - width)[run]
     there = inside < sizes[run]

@@ -24,23 +24,25 @@ def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool,
     # both are less than the level of all
     floor = torch.where(nothing, math.inf, torch.maximum(top, plan.level) + share.log().to(top.dtype))
     heavy = Found()
-    whole = torch.zeros(top.shape[0], dtype=torch.float64, device=top.device)
-    mixed = whole.new_zeros(top.shape[0], values.width)
+    total_ = torch.zeros(top.shape[0], dtype=torch.float64, device=top.device)
+    mixed = total_.new_zeros(top.shape[0], values.width)
     for visit in visits():
         who = visit.states.flatten()
         weights = visit.scores - reference[visit.states]
         weights[heavy.add(visit, visit.scores >= floor[visit.states])] = LEAST
         weights = weights.clamp_(min=LEAST).exp_()
         rows = visit.patterns if values is search.rows else taken(values, visit.which)
-        whole.index_add_(0, who, total(weights).flatten().double())
+        total_.index_add_(0, who, total(weights).flatten().double())
         mixed.index_add_(0, who, product(weights, rows).flatten(0, 1).double())
-    light = Sums(whole.masked_fill_(nothing[:, 0], 0.0), mixed.masked_fill_(nothing, 0.0))
+    light = Sums(total_.masked_fill_(nothing[:, 0], 0.0), mixed.masked_fill_(nothing, 0.0))
     scores, which = heavy.packed(top)
-    base = reference.double()
-    all_ = light.plus(weigh(Heavy(which, scores > -math.inf), base, slice(None)))
-    if null:
-        all_ = all_._replace(total=all_.total + torch.exp(-base[:, 0]))
-    return finished(all_, base[:, 0], light)
+    sums, own = weigh(Heavy(which, scores > -math.inf), slice(None))
+    base = top.double()
+    if null:  # a pattern of score and value 0
+        risen = own.clamp(min=0.0)
+        sums, own = sums.times(torch.exp(own - risen)), risen
+        sums = sums._replace(total=sums.total + torch.exp(-own[:, 0]))
+    return finished(light, base, (sums, own))
 
 
 def _highest(visits: Iterable[Visit], states: Tensor) -> Tensor:

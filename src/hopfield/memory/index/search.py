@@ -153,6 +153,7 @@ class Search:
         serves = wanted.sum(-1) <= _MOST * len(index)
         # many groups are hopeless at once, and so is listing them
         wanted.mul_(serves.unsqueeze(-1))
+        complete = wanted.sum(-1) == len(index)
         visited = wanted @ sizes / max(1, self.rows.count)
         pairs = Pairs(*wanted.nonzero(as_tuple=True))
         rest = torch.full_like(visited, -math.inf, dtype=torch.float64)
@@ -161,6 +162,7 @@ class Search:
             base = finite(level)
             others = bounds.sub_(base).clamp_(min=LEAST).exp_().sum(-1)
             rest = (1.001 * others.double()).log() + base.squeeze(-1).double()  # for rounding
+            rest.masked_fill_(complete, -math.inf)
         return Plan(pairs, level, rest, visited, nearest, serves)
 
     def _first(self, central: Tensor) -> tuple[Tensor, Tensor]:

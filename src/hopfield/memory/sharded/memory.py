@@ -77,15 +77,16 @@ class ShardedMemory(AssociativeMemory):
             own.norm,
             own.value_norm,
             own.bias_size,
-            own.peak if count else -math.inf,
+            own.height if count else -math.inf,
             own.slack,
             own.value_slack,
+            own.height_error,
         ]
         highest = self._group.highest(torch.tensor(numbers, dtype=torch.float64, device=self.local.device)).tolist()
         self._numbers = [0.0 if number == -math.inf else number for number in highest]
 
     def _stored(self) -> Stored:
-        norm, value_norm, bias_size, peak, slack, value_slack = self._numbers
+        norm, value_norm, bias_size, peak, slack, value_slack, height_error = self._numbers
         return replace(
             self.local._stored(),
             norm=norm,
@@ -94,6 +95,7 @@ class ShardedMemory(AssociativeMemory):
             peak=peak,
             slack=slack,
             value_slack=value_slack,
+            height_error=height_error,
             peers=self._group,
         )
 
