@@ -154,7 +154,10 @@ def wrong(rank, world, folder):
     memory = AssociativeMemory.sharded(torch.eye(3))
     refused("pass different queries", lambda: memory.retrieve(torch.full((3,), float(rank))))
     refused("each process holds a part", lambda: memory.save("m"))
-    refused("has its values and biases already", lambda: AssociativeMemory.sharded(memory.local, bias=torch.ones(3)))
+    refused(
+        "has its values, biases, beta and separation already",
+        lambda: AssociativeMemory.sharded(memory.local, bias=torch.ones(3)),
+    )
 
 
 def training(rank, world, folder):

@@ -57,7 +57,7 @@ class ShardedMemory(AssociativeMemory):
         said = {
             "size of patterns": self.local.size,
             "data type": zlib.crc32(str(wide).encode()),
-            "beta": float(self.local.beta),
+            "beta": self.local.beta.item() if isinstance(self.local.beta, Tensor) else self.local.beta,
             "separation": zlib.crc32(repr(self.local.separation).encode()),
             "size of values": -1 if own.values is None else own.values.width,
             "bias": float(own.bias is not None),
