@@ -19,7 +19,7 @@ from hopfield.core.separation.gather import above, maxima
 from hopfield.errors import HopfieldError
 from hopfield.memory.bounds import accumulation, left_out_error, mean_error, score_error, sparse_change, unit
 from hopfield.memory.index.mean import group_mean
-from hopfield.memory.index.search import Plan, Search, taken
+from hopfield.memory.index.search import PLANNING, Plan, Search, taken
 from hopfield.memory.peers import Weighed
 from hopfield.memory.rows import Rows
 from hopfield.memory.scan import Aside, Heavy, Sums, Weigh, scan, summation_error
@@ -214,7 +214,8 @@ class Bounded:
             # groups are compared in single precision, and visited without gradients of their patterns
             sound = bool(self._score_error(torch.float32).isfinite().all())
             if stored.index is None or not len(stored.index) or learning or not sound:
-                agree(self.states.new_full((self.states.shape[0], 1), -math.inf))
+                for part in self.states.split(PLANNING):  # the others may plan
+                    agree(part.new_full((part.shape[0], 1), -math.inf))
                 return None
             bias = None if stored.bias is None else stored.bias * self._number()
             search = Search(stored.index, stored.patterns, self.states.detach() * self._number(), bias, self.mask)

@@ -45,7 +45,7 @@ def run(cases, world, folder, allowed=()):
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_several_processes_answer_as_one(tmp_path, world):
-    run("forward,gradients,own_queries,disk,training,wrong", world, tmp_path)
+    run("forward,partly_indexed,gradients,own_queries,disk,training,wrong", world, tmp_path)
 
 
 @pytest.mark.parametrize("world", [2, 3])

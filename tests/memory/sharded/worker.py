@@ -226,7 +226,24 @@ def silent(rank, world, folder):
     raise AssertionError("nobody noticed")
 
 
-CASES = {case.__name__: case for case in (forward, gradients, own_queries, disk, wrong, training, lost, silent)}
+def partly_indexed(rank, world, _folder):
+    """More queries than plan at once, where only the first process has an index."""
+    search._MOST = 1.0
+    _, patterns, query, *_ = data(7, states=2 * search.PLANNING + 5)
+    start, end = parts(240, world, "even")[rank]
+    local = AssociativeMemory(patterns[start:end], beta=5.0)
+    if rank == 0:
+        local.build_index(size=8)
+    found = AssociativeMemory.sharded(local, timeout=20).retrieve(query, steps=1, tolerance=1e-3)
+    wanted = AssociativeMemory(patterns, beta=5.0).retrieve(query, steps=1)
+    apart = (found.state.double() - wanted.state.double()).norm(dim=-1)
+    assert bool((apart <= found.error_bound + 1e-6).all())
+
+
+CASES = {
+    case.__name__: case
+    for case in (forward, partly_indexed, gradients, own_queries, disk, wrong, training, lost, silent)
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -26,8 +26,8 @@ _ENOUGH = 32
 _KEPT = 1 << 25
 # a state that would have to look at more of the patterns than this is better served by a pass over all of them
 _MOST = 1 / 16
-# states that plan at once, each with a bound for every group
-_PLANNING = 256
+PLANNING = 256
+"""States that plan, and agree on their levels, at once, each with a bound for every group."""
 LEAST = -80.0
 """Logarithm of a share of the weight that is as good as nothing: less of it would be slow."""
 
@@ -109,7 +109,7 @@ class Search:
             agree: makes one level of those of all who hold patterns.
         """
         biases = None if self.bias is None else self.index.biases(self.bias)
-        parts = torch.arange(self.states.shape[0], device=self.states.device).split(_PLANNING)
+        parts = torch.arange(self.states.shape[0], device=self.states.device).split(PLANNING)
         return Plan.joined(
             [self.of(part)._plan(slack[part].unsqueeze(-1), biases, separation, share, agree) for part in parts]
         )
