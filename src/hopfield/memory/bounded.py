@@ -22,16 +22,20 @@ from hopfield.memory.index.mean import group_mean
 from hopfield.memory.index.search import PLANNING, Plan, Search, taken
 from hopfield.memory.peers import Weighed
 from hopfield.memory.rows import Rows
-from hopfield.memory.scan import Aside, Heavy, Sums, Weigh, scan, summation_error
+from hopfield.memory.scan import Aside, Heavy, Sums, Weigh, portions, scan, summation_error
 from hopfield.memory.stored import Stored
 
-# what a pass looks at beforehand: pieces of so many patterns, at least and at most so many, one pattern of so many
-_PIECE, _PIECES, _OF = 128, (8, 64), 16
+# what a pass looks at beforehand: samples of so many pieces at least and at most, one pattern of so many
+_SAMPLES, _PIECE, _PIECES, _OF = 4, 128, (4, 16), 16
+# share of the weight that a pass leaves out at most
+_LEAST = 2.0**-10
 # patterns that weigh this share of the whole are weighed in double precision where that is needed; less than this where
 # the tolerance is less than one such part of what scores are off by
-_HEAVY, _EASE = 2.0**-13, 20
+_HEAVY, _EASE = 2.0**-12, 20
 # weights relative to the largest below which some are set to 0, or to this, in single and in double precision
 _FAINT, _FAINTEST = 2.0**-100, 2.0**-990
+# part of a tolerance that a pass plans with
+_MARGIN = 0.9
 # numbers of candidates gathered at once: they stay in a cache
 _ENTRIES = 1 << 19
 
@@ -65,10 +69,8 @@ def scores_by_block(problem: Problem) -> Iterator[Tensor]:
     return (scores_of(problem, block) for block in blocks(problem))
 
 
-def _pieces(problem: Problem, pieces: int) -> Problem:
-    """The problem with some of its patterns, from here and there."""
-    count = problem.patterns.shape[1]
-    starts = [(count - _PIECE) * piece // (pieces - 1) for piece in range(pieces)]
+def _pieces(problem: Problem, starts: list[int]) -> Problem:
+    """The problem with the patterns behind some places, and no values."""
 
     def some(rows: Any, axis: int) -> Any:
         if rows is None or rows.shape[axis] == 1:
@@ -76,10 +78,8 @@ def _pieces(problem: Problem, pieces: int) -> Problem:
         slices = [slice(start, start + _PIECE) for start in starts]
         return torch.cat([rows[:, own] if axis == 1 else rows[..., own] for own in slices], axis)
 
-    states, patterns, values, bias, mask = problem
-    return Problem(
-        states, some(patterns, 1).to(states.dtype), some(values, 1).to(states.dtype), some(bias, 2), some(mask, 2)
-    )
+    states, patterns, _, bias, mask = problem
+    return Problem(states, some(patterns, 1).to(states.dtype), None, some(bias, 2), some(mask, 2))
 
 
 T = TypeVar("T", Answer, Weighed, Heavy)
@@ -90,13 +90,6 @@ def _joined(parts: list[T], states: list[Tensor]) -> T:
     back = torch.cat([some for some in states if some.numel()] or states[:1]).argsort()
     made: T = type(parts[0])(*(torch.cat(entry)[back] for entry in zip(*parts, strict=True)))
     return made
-
-
-def portions(candidates: Heavy, width: int) -> Iterator[Tensor]:
-    """Some states at a time, so few that their candidates, of size `width`, stay in a cache."""
-    counts = candidates.alive.sum(-1)
-    size = max(1, _ENTRIES // max(1, width * int(counts.max()) if counts.numel() else 1))
-    yield from torch.arange(counts.shape[0], device=counts.device).split(size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +175,9 @@ class Bounded:
             if narrow != torch.float64 and not bool(kept.all()):
                 few, others = kept.nonzero().flatten(), (~kept).nonzero().flatten()
                 rest = self._of(others)
-                careful = rest._bounded(peers.merged(rest._pass(wanted, torch.float64)), wanted, torch.float64)
+                known = (answer.level - answer.level_bound)[others].nan_to_num(nan=-math.inf)
+                passed = peers.merged(rest._pass(wanted, torch.float64, known))
+                careful = rest._bounded(passed, wanted, torch.float64)
                 answer = _joined([Answer(*(entry[few] for entry in answer)), careful], [few, others])
         return answer
 
@@ -225,14 +220,15 @@ class Bounded:
         """Softmax in the data type of the states, by groups where these serve, over all patterns for other states."""
         found = self._search(self.separation, wanted.norm)
         if found is None:
-            return self._pass(wanted, self.states.dtype)
+            return self._pass(wanted, self.states.dtype, self._guess())
         search, plan = found
         few, others = plan.serves.nonzero().flatten(), (~plan.serves).nonzero().flatten()
         parts = []
         if few.numel():
             parts.append(self._of(few)._by_groups(search.of(few), plan.of(few), wanted))
         if others.numel() or not parts:
-            parts.append(self._of(others)._pass(wanted, self.states.dtype, plan.of(others)))
+            rest = self._of(others)
+            parts.append(rest._pass(wanted, self.states.dtype, torch.maximum(rest._guess(), plan.level[others, 0])))
         return _joined(parts, [few, others])
 
     def _by_groups(self, search: Search, plan: Plan, wanted: _Wanted) -> Weighed:
@@ -245,16 +241,16 @@ class Bounded:
             null=self._null(),
             share=self._heavy(wanted.norm).unsqueeze(-1),
         )
-        return Weighed(*found, plan.rest, plan.visited)
+        return Weighed(*found, plan.visited)
 
     def _weigher(self, wanted: _Wanted) -> Weigh:
         """Sums over patterns that were set aside, in float64 and some states at a time: they stay in a cache."""
 
         def weigh(heavy: Heavy, states: slice) -> tuple[Sums, Tensor]:
-            these = self._of(torch.arange(self.states.shape[0], device=self.states.device)[states])
+            own = torch.arange(self.states.shape[0], device=self.states.device)[states]
             parts = []
-            for part in portions(heavy, these.stored.patterns.width):
-                values, scores = these._of(part)._scores_of(heavy.of(part), wanted.rows)
+            for part in portions(heavy.alive.sum(-1), self.stored.patterns.width):
+                values, scores = self._of(own[part])._scores_of(heavy.of(part), wanted.rows)
                 top = scores.detach().amax(-1, keepdim=True)
                 weights = torch.exp(scores - torch.where(top == -math.inf, 0.0, top))
                 parts.append((weights.sum(-1), torch.bmm(weights.unsqueeze(-2), values).squeeze(-2), top))
@@ -270,7 +266,7 @@ class Bounded:
         """
         with torch.no_grad():
             scale = _EASE * self.tolerance / (self._score_error(self.states.dtype) * norm).clamp(min=1e-300)
-        return (_HEAVY * scale.square()).clamp(min=1e-18, max=_HEAVY)
+        return (_HEAVY * scale).clamp(min=1e-18, max=_HEAVY)
 
     def _null(self) -> bool:
         # one of all has the null pattern
@@ -281,7 +277,7 @@ class Bounded:
         with torch.no_grad():
             size = torch.linalg.vector_norm(found.mean, dim=-1)
             rough, fine = self._score_error(dtype), self._score_error(torch.float64)
-            bound = self._soft_bound(rough, fine, found.light, size, wanted, dtype)
+            bound = self._soft_bound(rough, fine, found, wanted, dtype)
             level_bound = torch.maximum(rough, fine) + summation_error(dtype, 1.0, 0.0) + 1e-14 * found.level.abs()
             rest = found.rest - found.level + level_bound
             bound = bound + left_out_error(torch.sigmoid(rest), size + bound, wanted.norm)
@@ -295,13 +291,17 @@ class Bounded:
             bound, level_bound = (torch.where(rough.isfinite(), entry, math.inf) for entry in (bound, level_bound))
         return Answer(found.mean.to(self.states.dtype), found.level, bound, level_bound, found.visited)
 
-    def _soft_bound(
-        self, rough: Tensor, fine: Tensor, light: Tensor, size: Tensor, wanted: _Wanted, dtype: torch.dtype
-    ) -> Tensor:
-        summed = summation_error(dtype, wanted.norm, size) * light + summation_error(torch.float64, wanted.norm, size)
-        moved = mean_error(rough, fine, light, size - summed, wanted.norm)
+    def _soft_bound(self, rough: Tensor, fine: Tensor, found: Weighed, wanted: _Wanted, dtype: torch.dtype) -> Tensor:
+        size, part = (torch.linalg.vector_norm(mean, dim=-1) for mean in (found.mean, found.part))
+        summed = summation_error(dtype, wanted.norm, size) * found.light
+        summed = summed + summation_error(torch.float64, wanted.norm, size)
+        # Σ p |x - m|² = Σ p |x|² - 2 m Σ p x + p |m|² over the light ones; m and Σ p x are off by what was summed
+        scatter = found.light * (1 + 1e-3) * (wanted.norm**2 + (size + summed).square())
+        scatter = scatter - 2 * (found.mean * found.part).sum(-1) + 2 * summed * (size + part + summed)
+        moved = mean_error(rough, fine, found.light, scatter, size - summed, wanted.norm)
         smallest = torch.finfo(self.states.dtype).tiny
-        return moved + summed + wanted.slack + unit(self.states.dtype) * (size + summed) + smallest
+        bound: Tensor = moved + summed + wanted.slack + unit(self.states.dtype) * (size + summed) + smallest
+        return bound
 
     def _lost(self, rough: Tensor, fine: Tensor, dtype: torch.dtype) -> Tensor:
         """What patterns can weigh at most, to the whole, whose weights are too small for a data type, (L,)."""
@@ -398,39 +398,42 @@ class Bounded:
 
     # -------------------------------------------------------------------------------------------------------- by a pass
 
-    def _pass(self, wanted: _Wanted, dtype: torch.dtype, plan: Plan | None = None) -> Weighed:
-        """Softmax over all patterns; the plan is one that does not serve."""
-        problem = self._problem(wanted.rows, dtype)
+    def _pass(self, wanted: _Wanted, dtype: torch.dtype, level: Tensor) -> Weighed:
+        """Softmax over all patterns; the level, (L,), is about the log-sum-exp, or less."""
         with torch.no_grad():
-            aside = None if dtype == torch.float64 else self._aside(problem, wanted, plan)
-        found = scan(problem, self._weigher(wanted), null=self._null(), aside=aside)
-        nothing = torch.full_like(found.level, -math.inf)
-        return Weighed(*found, nothing, self._all_visited())
+            aside = self._aside(wanted, dtype, level)
+        found = scan(self._problem(wanted.rows, dtype), self._weigher(wanted), null=self._null(), aside=aside)
+        with torch.no_grad():
+            found = found._replace(rest=found.rest + self._score_error(dtype))
+        return Weighed(*found, self._all_visited())
 
-    def _aside(self, problem: Problem, wanted: _Wanted, plan: Plan | None) -> Aside | None:
-        """Where patterns that weigh much are to be set aside, as single precision would not do: what `scan` takes."""
-        dtype, count = problem.states.dtype, problem.patterns.shape[1]
-        rough, fine = self._score_error(dtype), self._score_error(torch.float64)
-        mean = torch.zeros(rough.shape[0], wanted.rows.width, dtype=dtype, device=rough.device)
-        level = torch.full_like(rough, -math.inf)
+    def _aside(self, wanted: _Wanted, dtype: torch.dtype, level: Tensor) -> Aside:
+        """What is to be set aside where single precision would not do, and what may be left out."""
+        light = torch.full_like(level, math.inf)
+        if dtype != torch.float64:
+            error = self._score_error(dtype) * wanted.norm + summation_error(dtype, wanted.norm, 0.0)
+            light = self.tolerance / error.clamp(min=1e-300)
+            light = torch.where(light < 1, (_MARGIN * light).clamp(min=1e-9), light)
+        least = unit(self.states.dtype)
+        if math.isfinite(self.tolerance) and wanted.norm:
+            least = max(least, min(_LEAST, self.tolerance / (32 * wanted.norm)))
+        return Aside(level, light, least / (max(1, self.count) * self.stored.peers.size))
 
-        def fails() -> Tensor:
-            size = torch.linalg.vector_norm(mean, dim=-1, dtype=torch.float64)
-            return self._soft_bound(rough, fine, torch.ones_like(rough), size, wanted, dtype) > self.tolerance
-
-        pieces = min(_PIECES[1], count // (_OF * _PIECE))
-        if pieces >= _PIECES[0] and bool(fails().any()):
-            # what weighs much may be near together, or one pattern: a guess, from some patterns and the nearest known
-            mean, level = (entry[0] for entry in stream(_pieces(problem, pieces), Softmax()))
-            if plan is not None:
-                one = Heavy(plan.nearest.clamp(min=0).unsqueeze(-1), (plan.nearest >= 0).unsqueeze(-1))
-                values, score = (entry[:, 0] for entry in self._scores_of(one, wanted.rows))
-                others = level + math.log(count / (pieces * _PIECE))
-                mean = torch.lerp(mean, values.to(dtype), torch.sigmoid(score - others).to(dtype).unsqueeze(-1))
-                level = torch.maximum(level, plan.level[:, 0])
-            level = level - 2 * rough
-        need = fails()
-        return Aside(self._heavy(wanted.norm), torch.where(need, level, math.inf)) if bool(need.any()) else None
+    def _guess(self) -> Tensor:
+        """A guess of the log-sum-exp over the patterns here, rather too low, from a few of them, float64 (L,)."""
+        with torch.no_grad():
+            problem = self._problem(None, self.states.dtype)
+            count = problem.patterns.shape[1]
+            pieces = min(_PIECES[1], count // (_OF * _PIECE * _SAMPLES))
+            if pieces < _PIECES[0]:
+                level = torch.full_like(self.states[:, 0], -math.inf, dtype=torch.float64)
+            else:
+                starts = torch.linspace(0, count - _PIECE, pieces * _SAMPLES).long().tolist()
+                samples = [_pieces(problem, starts[sample::_SAMPLES]) for sample in range(_SAMPLES)]
+                levels = torch.stack([stream(sample, Softmax())[1][0] for sample in samples])
+                # one sample may hold, by chance, a pattern that outweighs all others
+                level = levels.sort(0).values[-2].double() + math.log(count / (pieces * _PIECE))
+            return level.clamp(min=0.0) if isinstance(self.separation, Softmax1) else level
 
     def _sparse_pass(self, wanted: _Wanted) -> Answer:
         """Over all patterns again and again, in double precision, where too many have weight to be collected."""

@@ -34,12 +34,12 @@ def score_error(
 ) -> Tensor:
     """How far rounding can take a score β (x·ξ + b), for |ξ| = `length`, |x| ≤ `norm`, |b| ≤ `bias`, d = `width`.
 
-    The product has d terms; scaling, the bias and the subtraction of a reference round some ten times more.
+    The product has d terms; scaling, the bias and the subtraction of a reference round up to eight times more.
     """
-    return accumulation(width + 12, dtype) * beta * (length * norm + bias)
+    return accumulation(width + 8, dtype) * beta * (length * norm + bias)
 
 
-def mean_error(rough: Tensor, fine: Tensor, light: Tensor, mean: Tensor, norm: float) -> Tensor:
+def mean_error(rough: Tensor, fine: Tensor, light: Tensor, scatter: Tensor, mean: Tensor, norm: float) -> Tensor:
     """How far a softmax mean moves when scores are off, of some patterns by up to `rough`, of the others by `fine`.
 
     With weights p_i e^ε_i / Z the mean m moves by Σ p_i (e^ε_i - c) (x_i - m) / Z for any c. Where all |ε_i| ≤ δ, with
@@ -51,6 +51,7 @@ def mean_error(rough: Tensor, fine: Tensor, light: Tensor, mean: Tensor, norm: f
         rough: δ of the light patterns, (L,).
         fine: δ of the others, (L,).
         light: what the light patterns weigh together, as computed, (L,).
+        scatter: Σ p_i |x_i - m|² over these, or more, (L,).
         mean: |m|, or less, (L,).
         norm: bound of |x_i|.
     """
@@ -58,10 +59,11 @@ def mean_error(rough: Tensor, fine: Tensor, light: Tensor, mean: Tensor, norm: f
     rough, fine = torch.maximum(rough, fine).clamp(max=300.0), fine.clamp(max=300.0)
     same = torch.special.expm1(2 * rough) / 2 * spread
     share = (light * (1 + 1e-3)).clamp(max=1.0)
-    moved = torch.special.expm1(rough) * share.sqrt() + torch.special.expm1(fine)
+    apart = (share * scatter.clamp(min=0.0)).sqrt()
+    moved = torch.special.expm1(rough) * apart + torch.special.expm1(fine) * spread
     left = 1 + share * torch.special.expm1(-rough) + torch.special.expm1(-fine)
-    apart = torch.where(left > 0, moved / left.clamp(min=1e-300), math.inf) * spread
-    bound: Tensor = torch.minimum(same, apart).nan_to_num(nan=math.inf)
+    moved = torch.where(left > 0, moved / left.clamp(min=1e-300), math.inf)
+    bound: Tensor = torch.minimum(same, moved).nan_to_num(nan=math.inf)
     return torch.clamp(bound, max=2 * norm)
 
 

@@ -15,9 +15,9 @@ from hopfield.core.kernels.streaming import scores as scores_of
 from hopfield.core.ranking import count_of
 from hopfield.core.separation import Softmax1, TopK
 from hopfield.core.separation.gather import largest
-from hopfield.memory.bounded import Bounded, portions, scores_by_block
+from hopfield.memory.bounded import Bounded, scores_by_block
 from hopfield.memory.bounds import unit
-from hopfield.memory.scan import Heavy
+from hopfield.memory.scan import Heavy, portions
 from hopfield.memory.stored import Stored
 
 # how many of the largest weights are looked at before all are
@@ -107,9 +107,10 @@ class Certified(Bounded):
     def _ranked(self, candidates: Heavy, k: int) -> tuple[Tensor, Tensor]:
         """The k largest scores among at least as many candidates."""
         found, which = [], []
-        for part in portions(candidates, self.stored.patterns.width):
+        states = torch.arange(self.states.shape[0], device=self.states.device)
+        for part in portions(candidates.alive.sum(-1), self.stored.patterns.width):
             own = Heavy(candidates.which[part], candidates.alive[part])
-            scores = self._of(part)._scores_of(own, self.stored.patterns)[1]
+            scores = self._of(states[part])._scores_of(own, self.stored.patterns)[1]
             best, order = scores.topk(min(k, scores.shape[1]), -1)
             missing = (0, k - best.shape[1])  # where fewer take part
             found.append(F.pad(best, missing, value=-math.inf))

@@ -16,6 +16,8 @@ class Weighed(NamedTuple):
     """The log-sum-exp, float64 (L,)."""
     light: Tensor
     """The share of the weight that was weighed in the data type of the states, (L,)."""
+    part: Tensor
+    """What that adds to the mean, (L, d or v)."""
     rest: Tensor
     """An upper bound of log Σ exp(s) over the patterns that were left out, float64 (L,)."""
     visited: Tensor

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -31,10 +30,14 @@ FEW = 256
 _PARTS = 16
 # scores of which only the largest is looked at, unless that matters
 _GROUP = 64
-# rows of a block that are looked at by themselves, as a share of all
-_FEW_ROWS = 1 / 8
-# blocks in which some patterns were set aside before these are counted
+# a block in which one group for so many scores holds what matters is weighed as a whole: cheaper than taking that out
+_FULL = 256
+# numbers of candidates that are held at once: they stay in a cache
+_ENTRIES = 1 << 19
+# blocks after which what is known of the whole is counted, beside the first, second, fourth, ...
 _NEW = 16
+# what is set aside at least, log2 of a share of the whole, and of how many scores in any case
+_DEPTH, _MANY = -9.0, 1 << 23
 
 
 def summation_error(dtype: torch.dtype, norm: float, mean: Tensor | float) -> Tensor | float:
@@ -54,7 +57,7 @@ class Heavy(NamedTuple):
     alive: Tensor
     """Which of these are no padding, bool (L, w)."""
 
-    def of(self, states: Tensor) -> Heavy:
+    def of(self, states: Tensor | slice) -> Heavy:
         """Those of some states, with no more padding than these need."""
         alive = self.alive[states]
         width = max(1, int(alive.sum(-1).max())) if alive.numel() else 1
@@ -126,84 +129,125 @@ def _sum(parts: Tensor, axis: int) -> Tensor:
 
 
 class Aside(NamedTuple):
-    """What a pass sets aside: patterns that weigh a share of the whole, or more."""
+    """What a pass sets aside: as many of the patterns that weigh most as must be, and all that matter where few do."""
 
-    share: Tensor
-    """(L,)"""
     level: Tensor
-    """A lower bound of the log-sum-exp over all patterns; infinite where nothing is set aside. (L,)"""
+    """A guess of the log-sum-exp over all patterns, rather too low. (L,)"""
+    light: Tensor
+    """What share of the weight need not be set aside, 1 or more: all of it. (L,)"""
+    least: float
+    """Patterns that weigh less than this share may be left out."""
 
     def of(self, states: slice) -> Aside:
         """That of some states."""
-        return Aside(self.share[states], self.level[states])
+        return Aside(self.level[states], self.light[states], self.least)
 
 
 class _Keeper:
     """Sets patterns aside; scores are in powers of two."""
 
     def __init__(self, aside: Aside, dtype: torch.dtype) -> None:
-        level = aside.level.to(dtype) * LOG2E
-        self._depth = aside.share.log2().to(dtype)
         # what takes no part is beneath it
-        self._floor = (level + self._depth).clamp(min=torch.finfo(dtype).min)
-        self._top = torch.full_like(level, -math.inf)
-        self._mass = torch.zeros_like(level)
+        self._level = (aside.level * LOG2E).to(dtype).clamp(min=torch.finfo(dtype).min)
+        self._light = aside.light.to(dtype)
+        # patterns that weigh 2^depth of the whole, or more, are set aside
+        self._depth = torch.where(self._light < 1, _DEPTH, math.inf).to(dtype)
+        self._careful = bool((self._light < 1).any())
+        self._tail = math.log2(aside.least)
+        self._top = torch.full_like(self._level, -math.inf)
+        self._mass = torch.zeros_like(self._level)
         self._found: list[_Entries] = []
         self._new: list[_Entries] = []
+        self._blocks = self._scores = self._taken = self._passed = 0
+        self._dense = False
 
-    def take(self, scores: Tensor, offset: int, top: Tensor, left: OnlineSoftmax) -> None:
+    def take(self, scores: Tensor, offset: int, left: OnlineSoftmax) -> Tensor | None:
         """Take them out of a block of scores (1, L, n).
 
         Args:
             scores: are overwritten.
             offset: the first pattern of the block.
-            top: the largest scores, (1, L, 1).
             left: what was left in the blocks before.
+
+        Returns:
+            A bound of those that are left, (1, L, 1), or None where these may be left out.
         """
-        block, top = scores[0], top[0, :, 0]
-        rows = (top >= self._floor).nonzero().flatten()
-        if not rows.numel():
-            return
-        few = rows.numel() < _FEW_ROWS * block.shape[0]
-        if not few or len(self._new) > _NEW:
+        block = scores[0]
+        count = block.shape[1]
+        self._blocks += 1
+        self._scores += block.numel()
+        if self._blocks % _NEW == 0 or self._blocks & (self._blocks - 1) == 0:
             self._raise(left)
-        self._floor[rows] = torch.maximum(self._floor[rows], top[rows] + self._depth[rows])
-        if few:
-            row, column = (block[rows] >= self._floor[rows].unsqueeze(-1)).nonzero(as_tuple=True)
-            row = rows[row]
-        else:
-            row, column = _at_least(block, self._floor.unsqueeze(-1))
-        self._new.append(_Entries(row, column + offset, block[row, column]))
-        block[row, column] = -math.inf
+            self._dense = False  # to be seen again
+        if self._dense and not self._careful:
+            return torch.amax(scores, -1, keepdim=True)
+        # groups of every n-th score, which are compared faster than neighbours
+        groups = block.unflatten(1, (_GROUP if count % _GROUP == 0 else 1, -1)).amax(1)
+        top: Tensor = groups.amax(-1)
+        self._level = torch.maximum(self._level, top)
+        found = None
+        if not self._dense:
+            found = _at_least(self._level + self._tail, block, groups, top, most=block.numel() // _FULL)
+            self._dense = found is None
+        if self._dense and self._careful:
+            most = (self._scores + _MANY) // _FULL - self._taken
+            found = _at_least(self._level + self._depth, block, groups, top, most)
+        if found is not None and found.row.numel():
+            if self._dense:
+                block.view(-1).index_fill_(0, found.row * count + found.column, -math.inf)
+            self._new.append(found._replace(column=found.column + offset))
+            self._taken += found.row.numel()
+        if self._dense:
+            return top.view(1, -1, 1)
+        self._passed += count
+        return None
 
     def _raise(self, left: OnlineSoftmax) -> None:
-        """Raise the floor to what is known of the log-sum-exp, to which belongs what was set aside."""
+        """Raise the level to what is known of it, and set more aside where too much was left."""
         self._settle()
-        level = (left.reference + left.total.log2()).to(self._floor.dtype)[0, :, 0]
-        level = torch.logaddexp2(level, self._top + self._mass.log2())
-        self._floor = torch.maximum(self._floor, level + self._depth)
+        level = (left.reference + left.total.log2()).to(self._level.dtype)[0, :, 0]
+        whole = torch.logaddexp2(level, self._top + self._mass.log2())
+        self._level = torch.maximum(self._level, whole)
+        light = torch.exp2(level - whole)
+        deeper, higher = light > self._light, light < 0.9 * self._light
+        depth = (self._depth - deeper.to(level.dtype) + higher.to(level.dtype)).clamp(max=_DEPTH)
+        self._depth = torch.where(self._light < 1, depth, math.inf)
 
     def _settle(self) -> None:
         """Count what is new."""
         if not self._new:
             return
-        row, _, score = (torch.cat(entry) for entry in zip(*self._new, strict=True))
-        risen = self._top.scatter_reduce(0, row, score, "amax")
+        new = _Entries.joined(self._new)
+        risen = self._top.scatter_reduce(0, new.row, new.score, "amax")
         self._mass *= torch.exp2(torch.where(risen == -math.inf, 0.0, self._top - risen))
-        self._mass.index_add_(0, row, torch.exp2(score - risen[row]))
+        self._mass.index_add_(0, new.row, torch.exp2(new.score - risen[new.row]))
         self._top = risen
-        self._found += self._new
+        self._found.append(new)
         self._new = []
 
-    def found(self) -> Heavy:
-        """All of them."""
-        self._settle()
-        states = self._top.shape[0]
-        if not self._found:
-            return Heavy(torch.zeros(states, 1, dtype=torch.int64), torch.zeros(states, 1, dtype=torch.bool))
-        row, column, score = (torch.cat(entry) for entry in zip(*self._found, strict=True))
-        scores, which = packed(row, column, score, states)
-        return Heavy(which, scores > -math.inf)
+    def found(self, left: OnlineSoftmax) -> tuple[list[tuple[slice, Heavy]], Tensor]:
+        """All of them, some states at a time, and a bound of log2 Σ 2^s over what was left out, float64 (L,)."""
+        self._raise(left)
+        states, device = self._top.shape[0], self._top.device
+        rest = torch.full((states,), -math.inf, dtype=torch.float64, device=device)
+        none = torch.zeros(0, dtype=torch.int64, device=device)
+        found = _Entries.joined([_Entries(none, none, self._level[:0]), *self._found])
+        if self._passed:
+            floor = self._level + self._tail
+            rest = floor.double() + math.log2(self._passed + self._taken)
+            rest.masked_fill_(self._level == torch.finfo(floor.dtype).min, -math.inf)
+            # found when the level was thought to be lower
+            found = found.of(found.score >= floor[found.row])
+        found = found.of(found.row.argsort(stable=True))
+        counts = found.row.bincount(minlength=states)
+        parts, done = [], 0
+        for part in portions(counts):
+            own = slice(done, done + int(counts[part].sum()))
+            row, column, score = (entry[own] for entry in found)
+            scores, which = packed(row - part.start, column, score, part.stop - part.start)
+            parts.append((part, Heavy(which, scores > -math.inf)))
+            done = own.stop
+        return parts, rest
 
 
 class _Entries(NamedTuple):
@@ -213,15 +257,51 @@ class _Entries(NamedTuple):
     column: Tensor
     score: Tensor
 
+    @classmethod
+    def joined(cls, parts: list[_Entries]) -> _Entries:
+        """All of them."""
+        return cls(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
 
-def _at_least(block: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
-    """Where scores (L, n) reach a floor (L, 1) above -inf, by the largest of groups of them first."""
-    even = block.shape[1] - block.shape[1] % _GROUP
-    groups = block[:, :even].unflatten(1, (-1, _GROUP))
-    state, group = (groups.amax(-1) >= floor).nonzero(as_tuple=True)
-    near, place = (groups[state, group] >= floor[state]).nonzero(as_tuple=True)
-    row, column = (block[:, even:] >= floor).nonzero(as_tuple=True)
-    return torch.cat([state[near], row]), torch.cat([group[near] * _GROUP + place, column + even])
+    def of(self, those: Tensor) -> _Entries:
+        """Some of them."""
+        return _Entries(*(entry[those] for entry in self))
+
+
+def _at_least(floor: Tensor, block: Tensor, groups: Tensor, top: Tensor, most: int) -> _Entries | None:
+    """Where scores (L, n) reach a floor (L,), None in many places.
+
+    Args:
+        floor: one per state.
+        block: the scores.
+        groups: the largest of every g-th, (L, g).
+        top: the largest of all, (L,).
+        most: groups that are looked at, and half of the scores that are found.
+    """
+    rows = (top >= floor).nonzero().view(-1)
+    some, floors = (groups, floor) if rows.numel() == floor.numel() else (groups[rows], floor[rows])
+    at = (some >= floors.unsqueeze(-1)).view(-1).nonzero().view(-1)
+    if at.numel() > most:
+        return None
+    row, group = rows[at // groups.shape[1]], at % groups.shape[1]
+    near = block.unflatten(1, (-1, groups.shape[1]))[row, :, group]
+    at = (near >= floor[row].unsqueeze(-1)).view(-1).nonzero().view(-1)
+    if at.numel() > 2 * most:
+        return None
+    which, place = at // near.shape[1], at % near.shape[1]
+    return _Entries(row[which], place * groups.shape[1] + group[which], near.view(-1)[at])
+
+
+def portions(counts: Tensor, width: int = 1) -> Iterator[slice]:
+    """States that have so many candidates each, (L,), in parts whose candidates, of size `width`, fit a cache."""
+    start = most = 0
+    for end, count in enumerate(counts.tolist()):
+        larger = max(most, count)
+        if end > start and (end + 1 - start) * larger * width > _ENTRIES:
+            yield slice(start, end)
+            start, larger = end, count
+        most = larger
+    if start < counts.shape[0]:
+        yield slice(start, counts.shape[0])
 
 
 class Pass(NamedTuple):
@@ -233,42 +313,43 @@ class Pass(NamedTuple):
     """The log-sum-exp, float64 (L,)."""
     light: Tensor
     """The share of the weight that was weighed in the data type of the pass, (L,)."""
+    part: Tensor
+    """What that adds to the mean, (L, v)."""
+    rest: Tensor
+    """A bound of log Σ exp(s) over what was left out, float64 (L,)."""
 
 
-def finished(light: Sums, reference: Tensor, heavy: tuple[Sums, Tensor] | None) -> Pass:
-    """From sums over the light patterns and their reference (L, 1), -inf without any; and the same of the others."""
-    whole = light
-    if heavy is not None:
-        both = torch.maximum(reference, heavy[1])
-        base = torch.where(both == -math.inf, 0.0, both)
-        light = light.times(torch.exp(reference - base))
-        whole = light.plus(heavy[0].times(torch.exp(heavy[1] - base)))
-        reference = both
-    reference = torch.where(reference == -math.inf, 0.0, reference)
+def finished(light: Sums, reference: Tensor, heavy: tuple[Sums, Tensor], rest: Tensor) -> Pass:
+    """From sums over the light patterns and their reference (L, 1), -inf without any; of the others; the rest."""
+    both = torch.maximum(reference, heavy[1])
+    base = torch.where(both == -math.inf, 0.0, both)
+    light = light.times(torch.exp(reference - base))
+    whole = light.plus(heavy[0].times(torch.exp(heavy[1] - base)))
     total = torch.where(whole.total == 0, 1.0, whole.total)
-    return Pass(whole.mixed / total.unsqueeze(-1), reference[:, 0] + whole.total.log(), light.total / total)
+    mean, part = (sums.mixed / total.unsqueeze(-1) for sums in (whole, light))
+    return Pass(mean, base[:, 0] + whole.total.log(), light.total / total, part, rest)
 
 
-def _forward(problem: Problem, null: bool, aside: Aside | None, weigh: Callable[[Heavy], tuple[Sums, Tensor]]) -> Pass:
+def _forward(problem: Problem, null: bool, aside: Aside, weigh: Weigh, start: int) -> Pass:
     values = problem.values
     assert values is not None
     problem = problem._replace(states=problem.states * LOG2E)
     online = _CarefulSoftmax(problem.states, values.shape[2], null=null)
-    keeper = None if aside is None or not problem.patterns.shape[1] else _Keeper(aside, problem.states.dtype)
+    keeper = _Keeper(aside, problem.states.dtype)
     for block in blocks(problem):
         some = scores(problem, block, LOG2E)
-        top = some.amax(-1, keepdim=True)
-        if keeper is not None:
-            keeper.take(some, block.start, top, online)
-        weights = online.weights(some, top)
-        online.add(_mix(weights, values[:, block].to(weights.dtype)))
+        top = keeper.take(some, block.start, online)
+        if top is not None:
+            weights = online.weights(some, top)
+            online.add(_mix(weights, values[:, block].to(weights.dtype)))
     assert online.mixed is not None
     reference = online.reference[0].double()
     nothing = reference == -math.inf  # what takes no part weighs almost nothing, which adds up
     light = Sums(online.total[0, :, 0].masked_fill(nothing[:, 0], 0.0), online.mixed[0].masked_fill(nothing, 0.0))
-    if keeper is None:
-        return finished(light, reference / LOG2E, None)
-    return finished(light, reference / LOG2E, weigh(keeper.found()))
+    parts, rest = keeper.found(online)
+    sums, own = zip(*(weigh(heavy, slice(start + at.start, start + at.stop)) for at, heavy in parts), strict=True)
+    heavy = Sums(*(torch.cat(entry) for entry in zip(*sums, strict=True)))
+    return finished(light, reference / LOG2E, (heavy, torch.cat(own)), rest / LOG2E)
 
 
 class _Scan(torch.autograd.Function):
@@ -278,7 +359,7 @@ class _Scan(torch.autograd.Function):
     def forward(
         ctx: Any,
         null: bool,
-        aside: Aside | None,
+        aside: Aside,
         weigh: Weigh,
         mask: Tensor | None,
         states: Tensor,
@@ -287,12 +368,9 @@ class _Scan(torch.autograd.Function):
         bias: Any,
     ) -> Pass:
         problem = Problem(states, patterns, values, bias, mask)
-        parts = [
-            _forward(problem.rows(rows), null, aside and aside.of(rows), partial(weigh, states=rows))
-            for rows in tiles(problem)
-        ]
+        parts = [_forward(problem.rows(rows), null, aside.of(rows), weigh, rows.start) for rows in tiles(problem)]
         found = Pass(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
-        ctx.mark_non_differentiable(found.light)
+        ctx.mark_non_differentiable(found.light, found.part, found.rest)
         ctx.null, ctx.problem = null, problem
         ctx.save_for_backward(found.mean, found.level)
         return found
@@ -325,14 +403,14 @@ class _Scan(torch.autograd.Function):
         return None, None, None, None, *own
 
 
-def scan(problem: Problem, weigh: Weigh, *, null: bool, aside: Aside | None) -> Pass:
+def scan(problem: Problem, weigh: Weigh, *, null: bool, aside: Aside) -> Pass:
     """Softmax over all patterns of a problem with B = 1; differentiable once.
 
     Args:
         problem: states (1, L, d), multiplied by β, of the data type of the pass.
         weigh: for patterns that are set aside.
         null: whether there is a pattern of score and value 0.
-        aside: which are; None: none.
+        aside: which are.
     """
     if problem.states.device.type == "cpu":
         keep_buffers()

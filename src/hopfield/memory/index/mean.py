@@ -42,7 +42,7 @@ def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool,
         risen = own.clamp(min=0.0)
         sums, own = sums.times(torch.exp(own - risen)), risen
         sums = sums._replace(total=sums.total + torch.exp(-own[:, 0]))
-    return finished(light, base, (sums, own))
+    return finished(light, base, (sums, own), plan.rest)
 
 
 def _highest(visits: Iterable[Visit], states: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class _GroupMean(torch.autograd.Function):
         ctx: Any, search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, share: Tensor, states: Tensor
     ) -> Pass:
         found = _forward(search, plan, values, weigh, null, share)
-        ctx.mark_non_differentiable(found.light)
+        ctx.mark_non_differentiable(found.light, found.part, found.rest)
         ctx.search, ctx.plan, ctx.values = search, plan, values
         ctx.save_for_backward(found.mean, found.level)
         return found

@@ -46,8 +46,6 @@ class Plan(NamedTuple):
     """Softmax: an upper bound of log Σ exp(s) over the patterns of all other groups. Sparse maps: -inf. float64 (L,)"""
     visited: Tensor
     """Share of the patterns in the groups that are wanted, (L,)."""
-    nearest: Tensor
-    """The pattern with the largest score, of those that were looked at to make the plan; -1 if none was. int64 (L,)"""
     serves: Tensor
     """Whether few enough patterns are looked at for this to pay, bool (L,)."""
 
@@ -71,7 +69,6 @@ class Plan(NamedTuple):
             self.level[states],
             self.rest[states],
             self.visited[states],
-            self.nearest[states],
             self.serves[states],
         )
 
@@ -129,25 +126,18 @@ class Search:
             mean, highest = biases
             central, bounds = central + mean, bounds + highest
         level = self.states.new_full((central.shape[0], 1), -math.inf)
-        nearest = torch.full(level.shape[:1], -1, device=level.device)
         # each group that is left out weighs at most its part of the share, or nothing
         part = 0.0 if separation.sparse else math.log(share / len(index))
         if index.means and self.mask is None and not separation.sparse:
             # the mean of exp(s) over a group is no less than exp at its centre, by Jensen's inequality
             level = (_log_sum_exp(central) - 2 * slack).to(level.dtype)
-        many = (_reaching(bounds, level + part).sum(-1) > _ENOUGH).nonzero().flatten()
+        # even if all that the others could weigh were known of the level
+        highest = bounds.amax(-1, keepdim=True) + (0.0 if separation.sparse else math.log(len(index)))
+        hopeless = _reaching(bounds, highest + part).sum(-1) > _MOST * len(index)
+        many = ((_reaching(bounds, level + part).sum(-1) > _ENOUGH) & ~hopeless).nonzero().flatten()
         # what the nearest groups hold is a better bound, but dear where there are few patterns in all
         if many.numel() and (self.rows.count >= _MANY or bool((level == -math.inf).any())):
-            seen, which = self.of(many)._first(central[many])
-            best = seen.max(-1, keepdim=True)
-            found = which.gather(-1, best.indices).masked_fill(best.values == -math.inf, -1)
-            nearest[many] = found.squeeze(-1)
-            if separation.sparse:
-                level[many] = (separation.floor(seen) - 4 * slack[many]).to(level.dtype)
-            else:
-                null = torch.zeros_like(seen[:, :1]) if isinstance(separation, Softmax1) else seen[:, :0]
-                least = _log_sum_exp(torch.cat([seen, null], -1)) - slack[many]
-                level[many] = torch.maximum(level[many], least.to(level.dtype))
+            level[many] = torch.maximum(level[many], self.of(many)._seen(central[many], slack[many], separation))
         level = agree(level)
         wanted = _reaching(bounds, level + part)
         serves = wanted.sum(-1) <= _MOST * len(index)
@@ -163,14 +153,18 @@ class Search:
             others = bounds.sub_(base).clamp_(min=LEAST).exp_().sum(-1)
             rest = (1.001 * others.double()).log() + base.squeeze(-1).double()  # for rounding
             rest.masked_fill_(complete, -math.inf)
-        return Plan(pairs, level, rest, visited, nearest, serves)
+        return Plan(pairs, level, rest, visited, serves)
 
-    def _first(self, central: Tensor) -> tuple[Tensor, Tensor]:
-        """The scores in the groups with the nearest centres, and the patterns, (L, w) each."""
+    def _seen(self, central: Tensor, slack: Tensor, separation: Streamable) -> Tensor:
+        """The level that the groups with the nearest centres show, (L, 1)."""
         nearest = central.topk(min(_FIRST, central.shape[1]), -1).indices
         states = torch.arange(central.shape[0], device=central.device).repeat_interleave(nearest.shape[1])
         floor = central.new_full((central.shape[0], 1), -math.inf, dtype=self.states.dtype)
-        return self.collect(self.visits(Pairs(states, nearest.flatten())), floor)
+        scores = self.collect(self.visits(Pairs(states, nearest.flatten())), floor)[0]
+        if separation.sparse:
+            return (separation.floor(scores) - 4 * slack).to(self.states.dtype)
+        null = torch.zeros_like(scores[:, :1]) if isinstance(separation, Softmax1) else scores[:, :0]
+        return (_log_sum_exp(torch.cat([scores, null], -1)) - slack).to(self.states.dtype)
 
     def visits(self, wanted: Pairs) -> Iterator[Visit]:
         """What the wanted groups score."""

@@ -131,14 +131,15 @@ class Group(Peers):
                 weight * found.light,
                 torch.exp(found.rest - least),
                 found.visited * share,
-                *(weight.unsqueeze(-1) * found.mean).unbind(-1),
             ]
-            total, light, rest, visited, *mixed = self.reduced(torch.stack(parts).double())
+            sums = [weight.unsqueeze(-1) * found.mean, weight.unsqueeze(-1) * found.part]
+            exchanged = self.reduced(torch.cat([torch.stack(parts, -1).double(), *sums], -1))
+            total, light, rest, visited = exchanged[:, : len(parts)].unbind(-1)
             whole = torch.where(total == 0, 1.0, total)
-            mean = torch.stack(mixed, -1) / whole.unsqueeze(-1) if mixed else found.mean
+            mean, part = (exchanged[:, len(parts) :] / whole.unsqueeze(-1)).chunk(2, -1)
             level = top + total.log()
         mean, level = _Merged.apply(found.mean, found.level, mean, level)
-        return Weighed(mean, level, light / whole, least + rest.log(), visited)
+        return Weighed(mean, level, light / whole, part, least + rest.log(), visited)
 
     def gathered(self, tensor: Tensor, fill: float) -> Tensor:
         """(L, w, ...) of all along w, each padded to the widest."""
