@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hopfield.core.association import associate
 from hopfield.core.separation import Separation, Streamable, resolve
+from hopfield.core.separation.base import finite
 from hopfield.core.task import Task, check_beta
 
 
@@ -88,7 +89,7 @@ def task_energy(task: Task) -> Tensor:
     alive, height = _alive(task)
     ground = task.separation.potential(torch.where(alive, 0.0, -math.inf).to(potential.dtype))
     peak = height.amax(-1) if height.shape[-1] else height.new_zeros(height.shape[:-1])
-    peak = torch.where(peak == -math.inf, 0.0, peak)
+    peak = finite(peak)
     empty = potential == -math.inf
     rise = torch.where(empty, 0.0, ground) - torch.where(empty, 0.0, potential)
     return rise / beta + task.query.to(potential.dtype).square().sum(-1) / 2 + peak

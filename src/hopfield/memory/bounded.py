@@ -15,6 +15,7 @@ from torch import Tensor
 from hopfield.core.kernels.streaming import Problem, blocks, stream, tiles
 from hopfield.core.kernels.streaming import scores as scores_of
 from hopfield.core.separation import Softmax, Softmax1, Streamable, TopK
+from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import above, maxima
 from hopfield.errors import HopfieldError
 from hopfield.memory.bounds import accumulation, left_out_error, mean_error, score_error, sparse_change, unit
@@ -252,7 +253,7 @@ class Bounded:
             for part in portions(heavy.alive.sum(-1), self.stored.patterns.width):
                 values, scores = self._of(own[part])._scores_of(heavy.of(part), wanted.rows)
                 top = scores.detach().amax(-1, keepdim=True)
-                weights = torch.exp(scores - torch.where(top == -math.inf, 0.0, top))
+                weights = torch.exp(scores - finite(top))
                 parts.append((weights.sum(-1), torch.bmm(weights.unsqueeze(-2), values).squeeze(-2), top))
             total, mixed, reference = (torch.cat(entry) for entry in zip(*parts, strict=True))
             return Sums(total, mixed), reference

@@ -14,6 +14,7 @@ from hopfield.core.kernels.streaming import blocks, tiles
 from hopfield.core.kernels.streaming import scores as scores_of
 from hopfield.core.ranking import count_of
 from hopfield.core.separation import Softmax1, TopK
+from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import largest
 from hopfield.memory.bounded import Bounded, scores_by_block
 from hopfield.memory.bounds import unit
@@ -44,7 +45,7 @@ class Certified(Bounded):
 
     def energy(self) -> Tensor:
         """Of the states that went in, (L,)."""
-        rise = (self._ground() - self.answer.level.masked_fill(self.answer.level == -math.inf, 0.0)) / self._number()
+        rise = (self._ground() - finite(self.answer.level)) / self._number()
         return (rise + self.states.double().square().sum(-1) / 2 + self._peak()).to(self.states.dtype)
 
     def energy_bound(self) -> Tensor:
@@ -60,7 +61,7 @@ class Certified(Bounded):
         """The k largest weights and their patterns, (L, k) each."""
         if not self.separation.sparse:
             scores, which = self._largest(k)
-            level = self.answer.level.masked_fill(self.answer.level == -math.inf, 0.0)
+            level = finite(self.answer.level)
             return torch.exp(scores - level.unsqueeze(-1)).to(self.states.dtype), which
         size = k
         while True:  # until all that have weight are among them
@@ -145,7 +146,7 @@ class Certified(Bounded):
             alive = self.stored.peers.columns(self.mask)
             zeros = zeros.expand(alive.shape[0], -1).masked_fill(~alive, -math.inf)
         ground = self.separation.potential(zeros)
-        return ground.masked_fill(ground == -math.inf, 0.0)
+        return finite(ground)
 
     def _peak(self) -> Tensor:
         """The largest ½|x|² + b of those that take part, (1 or L,)."""
@@ -158,4 +159,4 @@ class Certified(Bounded):
             height = height if stored.bias is None else height + stored.bias[block]
             heights.append(height.expand(self.mask.shape[0], -1).masked_fill(~self.mask[:, block], -math.inf).amax(-1))
         peak = stored.peers.highest(torch.stack(heights).amax(0))
-        return peak.masked_fill(peak == -math.inf, 0.0)
+        return finite(peak)

@@ -21,6 +21,7 @@ from hopfield.core.kernels.streaming import (
     tiles,
 )
 from hopfield.core.separation import Softmax, Softmax1
+from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import packed
 from hopfield.memory.bounds import accumulation
 
@@ -322,7 +323,7 @@ class Pass(NamedTuple):
 def finished(light: Sums, reference: Tensor, heavy: tuple[Sums, Tensor], rest: Tensor) -> Pass:
     """From sums over the light patterns and their reference (L, 1), -inf without any; of the others; the rest."""
     both = torch.maximum(reference, heavy[1])
-    base = torch.where(both == -math.inf, 0.0, both)
+    base = finite(both)
     light = light.times(torch.exp(reference - base))
     whole = light.plus(heavy[0].times(torch.exp(heavy[1] - base)))
     total = torch.where(whole.total == 0, 1.0, whole.total)
@@ -382,9 +383,9 @@ class _Scan(torch.autograd.Function):
         mean, level = ctx.saved_tensors
         dtype = problem.states.dtype
         # in powers of two, in two parts of which one is small
-        finite = torch.where(level == -math.inf, 0.0, level * LOG2E)
-        reference = finite.to(dtype)
-        normalizer = [entry.to(dtype).view(1, -1, 1) for entry in (level, reference, finite - reference.double())]
+        base = finite(level) * LOG2E
+        reference = base.to(dtype)
+        normalizer = [entry.to(dtype).view(1, -1, 1) for entry in (level, reference, base - reference.double())]
         gradients = Gradients(problem, ctx.needs_input_grad[4:])
         separation = Softmax1() if ctx.null else Softmax()
         for rows in tiles(problem):

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from hopfield.core.separation.base import finite
+
 LOG2E = math.log2(math.e)
 """Scores are multiplied by this before they come here."""
 # scores that stay within 2^±_SLACK of the reference need no new one: exp2 neither overflows nor loses anything
@@ -49,14 +51,14 @@ class OnlineSoftmax:
         if not self._ask or bool(rises.any()):
             # a reference of 0 where that is near enough saves subtracting it
             risen = torch.where(rises, torch.where(top.abs() <= _SLACK, 0.0, top), self.reference)
-            factor = torch.exp2(self.reference - torch.where(risen == -math.inf, 0.0, risen))
+            factor = torch.exp2(self.reference - finite(risen))
             self.total *= factor
             if self.mixed is not None:
                 self.mixed *= factor
             self.reference = risen
             self._shift = not self._ask or bool(((risen != 0) & (risen != -math.inf)).any())
         if self._shift:
-            scores -= torch.where(self.reference == -math.inf, 0.0, self.reference)
+            scores -= finite(self.reference)
         if self._clamp:
             # what would be denormal is beneath rounding in any case, and several times slower
             scores.clamp_(min=self._lowest)
@@ -80,5 +82,5 @@ class OnlineSoftmax:
         """
         level = (self.reference + torch.log2(self.total)) / LOG2E
         total = torch.where(self.total == 0, 1.0, self.total)
-        reference = torch.where(self.reference == -math.inf, 0.0, self.reference)
+        reference = finite(self.reference)
         return None if self.mixed is None else self.mixed / total, (level, reference, torch.log2(total))

@@ -25,6 +25,11 @@ Blocks = Callable[[], Iterable[Tensor]]
 """Yields the scores of one pass over the patterns, block by block: each (*batch, L, block)."""
 
 
+def finite(scores: Tensor, otherwise: float = 0.0) -> Tensor:
+    """The scores, 0 (or something else) in place of -inf."""
+    return torch.where(scores == -math.inf, otherwise, scores)
+
+
 class Separation(ABC):
     """A separation function: weights p = ∇Ω*(s) and potential Ω*(s) over the last dimension of the scores s."""
 

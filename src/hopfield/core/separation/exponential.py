@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hopfield.core.separation.base import Blocks, Curvature, Normalizer, Potential, Streamable
+from hopfield.core.separation.base import Blocks, Curvature, Normalizer, Potential, Streamable, finite
 from hopfield.core.separation.gather import above, largest
 from hopfield.errors import HopfieldError
 
@@ -25,13 +25,13 @@ def _log_sum_exp(blocks: Iterable[Tensor]) -> Normalizer:
     for scores in blocks:
         block = scores.amax(-1, keepdim=True)
         risen = block if top is None else torch.maximum(top, block)
-        reference = torch.where(risen == -math.inf, 0.0, risen)
+        reference = finite(risen)
         part = torch.exp(scores - reference).sum(-1, keepdim=True)
         total = part if top is None or total is None else part + total * torch.exp(top - reference)
         top = risen
     assert top is not None, "a pass over the patterns yields at least one block"
     assert total is not None
-    reference = torch.where(top == -math.inf, 0.0, top)
+    reference = finite(top)
     return top + torch.log(total), reference, torch.where(top == -math.inf, 0.0, torch.log(total))
 
 
@@ -155,7 +155,7 @@ class TopK(Exponential):
         """The largest score (*batch, 1), and those that take part in Ω* less the largest (*batch, N)."""
         fixed = scores.detach()
         best = fixed.topk(min(self.k, scores.shape[-1]), -1).values
-        top, cut = _finite(best[..., :1]), best[..., -1:]
+        top, cut = finite(best[..., :1]), best[..., -1:]
         return top, _cut_off(scores, top, cut, _share((fixed,), cut, self.k))
 
     def weights(self, scores: Tensor) -> Tensor:
@@ -171,9 +171,9 @@ class TopK(Exponential):
     def normalizer(self, blocks: Blocks) -> Normalizer:
         """That of softmax for the scores kept, the largest score, the k-th largest, the logarithm of its share."""
         best = largest(blocks, self.k)[0]
-        top, cut = _finite(best[..., :1]), best[..., -1:]
+        top, cut = finite(best[..., :1]), best[..., -1:]
         # of a row with fewer than k finite scores all of them
-        collected = above(blocks, _finite(cut, torch.finfo(cut.dtype).min))
+        collected = above(blocks, finite(cut, torch.finfo(cut.dtype).min))
         near: Blocks = blocks if collected is None else (lambda: (collected[0],))
         share = _share(near(), cut, self.k)
         level, reference, rest = _log_sum_exp(_cut_off(scores, top, cut, share) for scores in near())
@@ -182,10 +182,6 @@ class TopK(Exponential):
     def weights_at(self, scores: Tensor, normalizer: Normalizer) -> Tensor:
         """exp(s - Ω*) where the score reaches the k-th largest."""
         return super().weights_at(_cut_off(scores, *normalizer[3:]), normalizer)
-
-
-def _finite(scores: Tensor, otherwise: float = 0.0) -> Tensor:
-    return torch.where(scores == -math.inf, otherwise, scores)
 
 
 def _share(blocks: Iterable[Tensor], cut: Tensor, k: int) -> Tensor:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hopfield.core.separation.base import Blocks, Curvature, Normalizer, Potential, Streamable
+from hopfield.core.separation.base import Blocks, Curvature, Normalizer, Potential, Streamable, finite
 from hopfield.core.separation.exponential import Softmax
 from hopfield.core.separation.gather import above, maxima
 from hopfield.errors import HopfieldError
@@ -20,7 +20,7 @@ from hopfield.errors import HopfieldError
 def _top(scores: Tensor) -> Tensor:
     """The largest score of each row, 0 for a row without a finite one. (*batch, N) -> (*batch, 1)."""
     top = scores.detach().amax(-1, keepdim=True)
-    return torch.where(top == -math.inf, 0.0, top)
+    return finite(top)
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:

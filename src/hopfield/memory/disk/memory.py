@@ -13,7 +13,8 @@ from torch import Tensor
 from hopfield.core.separation import Separation, Streamable, resolve
 from hopfield.errors import HopfieldError
 from hopfield.memory import storage as descriptions
-from hopfield.memory.associative import AssociativeMemory, check_rows, check_scalar
+from hopfield.memory.associative import AssociativeMemory
+from hopfield.memory.checks import check_kept, check_rows, check_scalar
 from hopfield.memory.disk import folder as folders
 from hopfield.memory.disk.folder import (
     Manifest,
@@ -196,7 +197,7 @@ class DiskMemory(AssociativeMemory):
             HopfieldError: as for any memory; the disk is full or cannot be written, another process writes or has
                 written. Nothing is forgotten then.
         """
-        keep = self._keep(indices)
+        keep = check_kept(indices, len(self), self.device)
         gone = (~keep).nonzero().flatten()
         places = gone if self._live is None else self._live[gone]
         with self._writing() as writer:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from hopfield.core.kernels.streaming import refuse_second_derivatives
+from hopfield.core.separation.base import finite
 from hopfield.memory.index.groups import Visit
-from hopfield.memory.index.search import LEAST, Found, Plan, Search, finite, taken
+from hopfield.memory.index.search import LEAST, Found, Plan, Search, taken
 from hopfield.memory.rows import Rows
 from hopfield.memory.scan import Heavy, Pass, Sums, Weigh, finished, product, total
 

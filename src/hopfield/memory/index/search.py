@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hopfield.core.separation import Softmax1, Streamable
+from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import packed
 from hopfield.memory.index.groups import Index, Pairs, Visit
 from hopfield.memory.rows import Rows
@@ -222,11 +223,6 @@ class Found:
 def _reaching(bounds: Tensor, floor: Tensor) -> Tensor:
     """1 where bounds (L, K) reach a floor (L, 1), else 0: several times faster to sum than truth values."""
     return torch.ge(bounds, floor, out=torch.empty_like(bounds))
-
-
-def finite(scores: Tensor) -> Tensor:
-    """0 instead of -inf."""
-    return torch.where(scores == -math.inf, 0.0, scores)
 
 
 def _log_sum_exp(scores: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from hopfield.core.separation.base import finite
 from hopfield.errors import HopfieldError
 from hopfield.memory.peers import Peers, Weighed
 
@@ -116,14 +116,14 @@ class Group(Peers):
     def log_sum_exp(self, level: Tensor) -> Tensor:
         """log Σ exp of each entry over all."""
         top = self.highest(level)
-        finite = torch.where(top == -math.inf, 0.0, top)
-        return finite + self.reduced(torch.exp(level - finite)).log()
+        base = finite(top)
+        return base + self.reduced(torch.exp(level - base)).log()
 
     def merged(self, found: Weighed) -> Weighed:
         """The mean and level of all patterns: two exchanges, of O(L) and of O(L v) numbers."""
         with torch.no_grad():
             tops = self.highest(torch.stack([found.level, found.rest]).double())
-            top, least = torch.where(tops == -math.inf, 0.0, tops)
+            top, least = finite(tops)
             weight = torch.exp(found.level - top)
             share = self._counts[self.rank] / max(1, sum(self._counts))
             parts = [
@@ -195,7 +195,7 @@ class _Merged(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         own, own_level, mean, level = ctx.saved_tensors
-        weight = torch.exp(own_level - torch.where(level == -math.inf, 0.0, level))
+        weight = torch.exp(own_level - finite(level))
         along = (grads[0] * (own - mean)).sum(-1) + grads[1]
         return weight.unsqueeze(-1) * grads[0], weight * along, None, None
 

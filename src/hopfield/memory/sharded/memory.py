@@ -17,6 +17,7 @@ from hopfield.core.separation import Streamable
 from hopfield.errors import HopfieldError
 from hopfield.memory.associative import AssociativeMemory
 from hopfield.memory.certified import Certified
+from hopfield.memory.checks import check_kept
 from hopfield.memory.index.groups import GROUP, Index
 from hopfield.memory.sharded.group import Group
 from hopfield.memory.stored import Stored
@@ -143,7 +144,7 @@ class ShardedMemory(AssociativeMemory):
 
     def _certified(self, states: Tensor, mask: Tensor | None, tolerance: float) -> Certified:
         start = self._group.offset()
-        whole = None if mask is None else self._mask(mask, states)
+        whole = None if mask is None else self._mask(mask, states.shape[:-1])
         here = None if whole is None else whole.expand(-1, len(self))[:, start : start + len(self.local)]
         return replace(super()._certified(states, None, tolerance), mask=here)
 
@@ -192,7 +193,7 @@ class ShardedMemory(AssociativeMemory):
         Raises:
             HopfieldError: as for any memory; a process does not answer within the timeout.
         """
-        keep = self._keep(indices)
+        keep = check_kept(indices, len(self), self.device)
         start = self._group.offset()
         self.local.remove((~keep[start : start + len(self.local)]).nonzero().flatten())
         self._refresh()
