@@ -65,6 +65,11 @@ def near(patterns: Tensor, count: int = QUERIES) -> Tensor:
     return F.normalize(chosen + noise, dim=-1)
 
 
+def anywhere(patterns: Tensor, count: int = QUERIES) -> Tensor:
+    """Queries uniform on the sphere."""
+    return F.normalize(torch.randn(count, patterns.shape[1], generator=torch.Generator().manual_seed(98)), dim=-1)
+
+
 def exact(query: Tensor, patterns: Tensor, beta: float) -> Tensor:
     """The association in double precision, a block of patterns at a time."""
     states = beta * query.double()
@@ -172,10 +177,16 @@ def headline() -> tuple[dict[str, Any], list[str]]:
     """1,000,000 x 64 patterns in clusters and uniform, 256 queries."""
     numbers: dict[str, Any] = {}
     rows = []
-    for name, patterns in (("clustered", clustered(1_000_000)), ("uniform", uniform(1_000_000))):
-        memory, build = _indexed(patterns, SHARP)
-        query = near(patterns)
-        for beta in (10.0, SHARP, 300.0):
+    last = None
+    settings = ((clustered, near), (uniform, near), (uniform, anywhere))
+    for make, asked in settings:
+        if make is not last:
+            patterns = make(1_000_000)
+            memory, build = _indexed(patterns, SHARP)
+            last = make
+        query = asked(patterns)
+        name = f"{make.__name__}, queries {'near some' if asked is near else 'anywhere'}"
+        for beta in (10.0, 30.0, SHARP, 300.0):
             memory.beta = beta
             calls: dict[str, Callable[[], Any]] = {
                 "attention": partial(attention, query, patterns, beta),

@@ -219,7 +219,7 @@ def test_a_memory_on_disk_is_opened_where_it_lies(run, arrays):
 
 def test_what_cannot_be_asked_of_many_patterns_is_refused(run, arrays):
     arguments = ("--patterns", arrays / "patterns.npy", "--query", arrays / "query.npy")
-    refused(run("retrieve", *arguments, "--index"), "--index needs --tolerance")
+    refused(run("retrieve", *arguments, "--index"), "--index does nothing without --tolerance")
     refused(run("retrieve", *arguments, "--tolerance", 1e-12), "cannot be kept")
     refused(run("retrieve", *arguments, "--tolerance", 0), "tolerance must be")
     missing = ("--patterns", arrays / "none.npy", "--query", arrays / "query.npy")

@@ -325,3 +325,42 @@ def test_energies_of_large_patterns(way):
     wanted = math.log(100) - torch.logsumexp(state @ x.mT + b, -1) + state.square().sum(-1) / 2
     wanted = wanted + (x.square().sum(-1) / 2 + b).max()
     assert bool(((wanted - found.energy.double()).abs() <= found.energy_bound.double()).all())
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e-200, 1e-300])
+def test_patterns_whose_squares_underflow_are_not_taken_for_zeros(way, scale):
+    g = generator(0)
+    patterns, query = normal(g, 1000, 16) * scale, normal(g, 8, 16)
+    found = memory_of(way, patterns).retrieve(query, steps=1, tolerance=0.1)
+    holds(found, exact(query, patterns, patterns, 1.0)[0], 0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_heavy_patterns_in_two_samples_mislead_no_one(dtype):
+    patterns = normal(generator(1), 200_000, 16).to(dtype)
+    patterns[[0, 3172]] = 10 * torch.ones(16, dtype=dtype) / 4
+    query = torch.ones(4, 16, dtype=dtype)
+    found = AssociativeMemory(patterns, beta=4.0).retrieve(query, steps=1, tolerance=1e-2)
+    holds(found, exact(query, patterns, patterns, 4.0)[0], 1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_an_index_whose_nearest_groups_are_masked_out(dtype):
+    g = generator(2)
+    patterns = normal(g, 20_000, 8).to(dtype)
+    query = patterns[:6] * 30
+    mask = torch.zeros(len(patterns), dtype=torch.bool)
+    mask[(patterns @ query[0]).argsort()[:20]] = True  # the farthest of all: scores far below -80
+    memory = AssociativeMemory(patterns, beta=1e3)
+    memory.build_index()
+    norm = float(patterns.norm(dim=-1).max())
+    found = memory.retrieve(query, steps=1, tolerance=1e-3 * norm, mask=mask)
+    holds(found, exact(query, patterns, patterns, 1e3, mask=mask)[0], 1e-3 * norm)
+
+
+def test_an_outlier_does_not_spoil_a_tolerance_for_small_means():
+    patterns = normal(generator(3), 20_000, 8).float()
+    patterns[77] = 3e4
+    query = -torch.ones(4, 8) / 100
+    found = AssociativeMemory(patterns, beta=1.0).retrieve(query, steps=1, tolerance=1e-3)
+    holds(found, exact(query, patterns, patterns, 1.0)[0], 1e-3)

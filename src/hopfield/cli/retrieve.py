@@ -100,7 +100,9 @@ def retrieve(
     if top < 1:
         raise HopfieldError(f"--top must be at least 1, got {top}")
     if index and tolerance is None:
-        raise HopfieldError("--index needs --tolerance, such as 1e-4 of the length of a pattern: no answer without one")
+        raise HopfieldError(
+            "--index does nothing without --tolerance: add one, such as 1e-4 of the length of a pattern"
+        )
     with _processes() as (rank, world):
         folder = None if out is None or rank > 0 else make_folder(out)
         memory, kind = _opened(patterns, (rank, world), beta, separation, on_disk=on_disk)

@@ -77,29 +77,33 @@ class _Whole:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Retrieval:
-    """What a retrieval found, one entry per query. `energy`, `top` and `support` are computed when asked for."""
+    """What a retrieval found, one entry per query. `energy`, `top` and `support` are computed when asked for.
+
+    Attributes:
+        state: the states after the last update, (*batch, d).
+        values: the values under the weights of the last association, (*batch, v); the state itself for a memory
+            without values.
+        steps: updates made, int64 (*batch,).
+        converged: whether the last update moved the state by less than the tolerance, bool (*batch,).
+        trajectory: all states from the query on, (updates + 1, *batch, d), if asked for; finished queries stay where
+            they are.
+        error_bound: for a retrieval with a tolerance, and of a memory on disk or over several processes: how far
+            `state` can be from what the exact update makes of the state before it, proved for every query, (*batch,);
+            with values, the larger of this and the same of them. None otherwise.
+        visited: in the same case, the share of the patterns that the last update looked at, (*batch,).
+    """
 
     state: Tensor
-    """The states after the last update, (*batch, d)."""
     values: Tensor
-    """The values under the weights of the last association, (*batch, v); the state itself for a memory without
-    values."""
     steps: Tensor
-    """Updates made, int64 (*batch,)."""
     converged: Tensor
-    """Whether the last update moved the state by less than the tolerance, bool (*batch,)."""
     trajectory: Tensor | None
-    """All states from the query on, (updates + 1, *batch, d), if asked for; finished queries stay where they are."""
+    # the last association; its query went into it
     _last: Association = field(repr=False)
-    """The last association; its query went into it."""
+    # the same at the final state
     _found: Association = field(repr=False)
-    """The same at the final state."""
     error_bound: Tensor | None = None
-    """For a retrieval with a tolerance, and of a memory on disk: how far `state` can be from what the exact update
-    makes of the state before it, proved for every query, (*batch,); with values, the larger of this and the same of
-    them."""
     visited: Tensor | None = None
-    """In the same case, the share of the patterns that the last update looked at, (*batch,)."""
 
     def __repr__(self) -> str:
         """The numbers that matter, in a line."""

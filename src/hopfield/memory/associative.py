@@ -292,7 +292,8 @@ class AssociativeMemory:
         """Make a memory on disk of patterns that come block by block, and may be more than fit into memory.
 
         Interrupted or killed, the same call goes on where it stopped: blocks that are stored already are compared and
-        passed over. What was stored by then can be opened. A process that is killed loses the last 64 MiB at most.
+        passed over. What was stored by then can be opened (and is `unfinished`). A process that is killed loses the
+        last 64 MiB at most. Once it is finished, the same call changes nothing, and other blocks are refused.
 
         Args:
             path: folder for the memory; made if it is not there.
@@ -306,9 +307,10 @@ class AssociativeMemory:
 
         Raises:
             HopfieldError: patterns that are not finite floating-point matrices of one size; no blocks; an unknown
-                storage; the folder holds something else or cannot be written; the disk is full.
+                storage; the folder holds something else, or fewer or more patterns than came; it cannot be written,
+                the disk is full, or another process writes.
         """
-        from hopfield.memory.disk.memory import build
+        from hopfield.memory.disk.build import build
 
         return build(
             path,

@@ -169,11 +169,10 @@ class Bounded:
         if self.separation.sparse:
             answer = self._sparse(wanted)
         else:
-            narrow = self.states.dtype
-            answer = self._bounded(peers.merged(self._near(wanted)), wanted, narrow)
-            # in double precision where single precision is not enough, for each state by itself
+            answer = self._bounded(peers.merged(self._near(wanted)), wanted, self.states.dtype)
+            # in double precision, and with a level that is known, where that was not enough; each state by itself
             kept = answer.bound <= self.tolerance
-            if narrow != torch.float64 and not bool(kept.all()):
+            if not bool(kept.all()):
                 few, others = kept.nonzero().flatten(), (~kept).nonzero().flatten()
                 rest = self._of(others)
                 known = (answer.level - answer.level_bound)[others].nan_to_num(nan=-math.inf)
@@ -415,7 +414,7 @@ class Bounded:
             error = self._score_error(dtype) * wanted.norm + summation_error(dtype, wanted.norm, 0.0)
             light = self.tolerance / error.clamp(min=1e-300)
             light = torch.where(light < 1, (_MARGIN * light).clamp(min=1e-9), light)
-        least = unit(self.states.dtype)
+        least = unit(dtype)
         if math.isfinite(self.tolerance) and wanted.norm:
             least = max(least, min(_LEAST, self.tolerance / (32 * wanted.norm)))
         return Aside(level, light, least / (max(1, self.count) * self.stored.peers.size))

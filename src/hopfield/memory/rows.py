@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -80,6 +81,15 @@ class TensorRows(Rows):
 
     def norm(self) -> float:
         """The largest norm."""
-        if not self.count:
-            return 0.0
-        return float(torch.linalg.vector_norm(self.tensor, dim=-1, dtype=self.dtype).amax()) * (1 + 1e-5)
+        return largest_norm(self.tensor, self.dtype)
+
+
+def largest_norm(rows: Tensor, dtype: torch.dtype) -> float:
+    """The largest norm of rows (n, d), or a little more, computed in a data type; infinite where that overflows."""
+    if not rows.shape[0]:
+        return 0.0
+    most = float(torch.linalg.vector_norm(rows, dim=-1, dtype=dtype).amax())
+    if not most and not bool(rows.any()):
+        return 0.0
+    # squares may underflow
+    return most * (1 + 1e-5) + math.sqrt(rows.shape[1] * torch.finfo(dtype).tiny)

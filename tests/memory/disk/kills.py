@@ -18,7 +18,7 @@ import torch
 
 from hopfield import AssociativeMemory
 from hopfield.errors import HopfieldError
-from hopfield.memory.disk import memory as disk
+from hopfield.memory.disk import build as building
 
 SIZE = 4
 
@@ -34,14 +34,16 @@ def blocks(count):
 
 
 def build(folder, tell):
-    disk._PORTION = 1000
+    building._PORTION = 1000
     tell("start", 0)
     memory = AssociativeMemory.build(folder / "built", blocks(20_000), storage="float32")
     tell("built", len(memory))
 
 
 def add(folder, tell):
-    memory = AssociativeMemory.build(folder / "added", [rows(0, 1)])
+    path = folder / "added"
+    there = (path / "memory.json").exists()
+    memory = AssociativeMemory.open(path) if there else AssociativeMemory.build(path, [rows(0, 1)])
     tell("start", len(memory))
     while True:
         memory.add(rows(len(memory), len(memory) + 1 + len(memory) % 5))

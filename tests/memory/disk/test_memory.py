@@ -8,7 +8,7 @@ import torch
 
 from hopfield import AssociativeMemory, files
 from hopfield.errors import HopfieldError
-from hopfield.memory.disk import column, folder, memory
+from hopfield.memory.disk import build, column, folder
 from hopfield.memory.index import search
 from hopfield.separation import Softmax, Sparsemax
 from tests.core.catalogue import Sharper, examples, generator, normal, yes
@@ -164,8 +164,14 @@ def test_many_small_additions_make_few_files(tmp_path):
 
 def test_building_goes_on_where_it_stopped(tmp_path):
     patterns = normal(generator(4), 500, 3).float()
-    memory = built(tmp_path / "m", patterns[:230], "int8", size=100)
-    before = memory[:]
+
+    def broken():
+        yield from patterns[:230].split(100)
+        raise RuntimeError("the reader stops")
+
+    with pytest.raises(RuntimeError):
+        AssociativeMemory.build(tmp_path / "m", broken(), storage="int8")
+    before = AssociativeMemory.open(tmp_path / "m")[:]
     memory = built(tmp_path / "m", patterns, "int8", size=90)
     assert len(memory) == 500
     assert torch.equal(memory[:230], before)
@@ -173,7 +179,7 @@ def test_building_goes_on_where_it_stopped(tmp_path):
 
 
 def test_blocks_larger_than_a_portion_are_written_as_they_come(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "_PORTION", 1000)
+    monkeypatch.setattr(build, "_PORTION", 1000)
     counts = []
 
     def watched():
@@ -191,13 +197,13 @@ def test_two_writers_do_not_overwrite_each_other(tmp_path):
     first = built(tmp_path / "m", torch.eye(3))
     second = AssociativeMemory.open(tmp_path / "m")
     first.add(torch.ones(3))
-    with pytest.raises(HopfieldError, match=r"another process has changed the memory .* open it again"):
+    with pytest.raises(HopfieldError, match=r"another process .* has changed the memory .* open it again"):
         second.add(torch.zeros(3))
     assert len(second) == 3
     torch.testing.assert_close(second.retrieve(torch.ones(3), steps=1).state, torch.full((3,), 1 / 3))
     assert len(AssociativeMemory.open(tmp_path / "m")) == 4
     now = folder.read_manifest(tmp_path / "m")
-    with folder.writing(tmp_path / "m", now), pytest.raises(HopfieldError, match="another process is writing"):
+    with folder.writing(tmp_path / "m", now), pytest.raises(HopfieldError, match=r"another process .* is writing"):
         first.add(torch.ones(3))
 
 
@@ -397,7 +403,67 @@ def test_what_came_before_an_interruption_is_kept(tmp_path):
 
     with pytest.raises(RuntimeError, match="the reader stops"):
         AssociativeMemory.build(tmp_path / "m", broken())
-    assert torch.equal(AssociativeMemory.open(tmp_path / "m")[:], patterns[:200])
-    assert torch.equal(AssociativeMemory.build(tmp_path / "m", patterns.split(50))[:], patterns)
+    kept = AssociativeMemory.open(tmp_path / "m")
+    assert kept.unfinished
+    assert "unfinished" in repr(kept)
+    assert torch.equal(kept[:], patterns[:200])
+    whole = AssociativeMemory.build(tmp_path / "m", patterns.split(50))
+    assert not whole.unfinished
+    assert torch.equal(whole[:], patterns)
     with pytest.raises(HopfieldError, match=r"one tensor: pass \[patterns\]"):
         AssociativeMemory.build(tmp_path / "n", patterns)
+
+
+def test_a_finished_memory_is_what_its_blocks_were(tmp_path):
+    patterns = normal(generator(0), 300, 5).float()
+    AssociativeMemory.build(tmp_path / "m", patterns.split(50))
+    before = (tmp_path / "m" / folder.MANIFEST).read_bytes()
+    assert len(AssociativeMemory.build(tmp_path / "m", patterns.split(70))) == 300
+    with pytest.raises(HopfieldError, match="holds 300 patterns, and only 250 came"):
+        AssociativeMemory.build(tmp_path / "m", patterns[:250].split(50))
+    with pytest.raises(HopfieldError, match="finished with 300 patterns, and more came: go on with add"):
+        AssociativeMemory.build(tmp_path / "m", [patterns, patterns[:1]])
+    assert (tmp_path / "m" / folder.MANIFEST).read_bytes() == before
+
+
+def test_fewer_blocks_than_were_stored_do_not_finish_a_memory(tmp_path):
+    patterns = normal(generator(0), 300, 5).float()
+
+    def broken():
+        yield patterns[:200]
+        raise RuntimeError("the reader stops")
+
+    with pytest.raises(RuntimeError):
+        AssociativeMemory.build(tmp_path / "m", broken())
+    with pytest.raises(HopfieldError, match="holds 200 patterns, and only 100 came"):
+        AssociativeMemory.build(tmp_path / "m", [patterns[:100]])
+    memory = AssociativeMemory.open(tmp_path / "m")
+    assert memory.unfinished
+    memory.build_index(size=20)
+    assert memory.unfinished
+    memory.add(patterns[200:210])
+    assert not AssociativeMemory.open(tmp_path / "m").unfinished
+    with pytest.raises(HopfieldError, match="finished with 210 patterns, and more came"):
+        AssociativeMemory.build(tmp_path / "m", [patterns])
+
+
+def test_nobody_else_writes_while_a_memory_is_built(tmp_path):
+    patterns = normal(generator(0), 300, 5).float()
+
+    def meddled():
+        yield patterns[:100]
+        other = AssociativeMemory.open(tmp_path / "m")
+        with pytest.raises(HopfieldError, match=r"another process .* is writing the memory"):
+            other.add(patterns[0])
+        with pytest.raises(HopfieldError, match=r"another process .* is writing the memory"):
+            AssociativeMemory.build(tmp_path / "m", [patterns[:100]])
+        yield patterns[100:]
+
+    assert torch.equal(AssociativeMemory.build(tmp_path / "m", meddled())[:], patterns)
+
+
+@pytest.mark.parametrize("limit", ["1GB", 0, -1, True, 1.5])
+def test_a_memory_limit_is_a_number_of_bytes(tmp_path, limit):
+    built(tmp_path / "m", torch.eye(3))
+    with pytest.raises(HopfieldError, match="memory_limit must be a number of bytes"):
+        AssociativeMemory.open(tmp_path / "m", memory_limit=limit)

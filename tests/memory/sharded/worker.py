@@ -153,6 +153,8 @@ def wrong(rank, world, folder):
     refused("unknown queries 'all'", lambda: AssociativeMemory.sharded(torch.eye(3), queries="all"))
     memory = AssociativeMemory.sharded(torch.eye(3))
     refused("pass different queries", lambda: memory.retrieve(torch.full((3,), float(rank))))
+    refused(f"pass different steps ({1 + rank} here)", lambda: memory.retrieve(torch.zeros(3), steps=1 + rank))
+    refused("pass different tolerance", lambda: memory.retrieve(torch.zeros(3), tolerance=0.1 * (1 + rank)))
     refused("each process holds a part", lambda: memory.save("m"))
     refused(
         "has its values, biases, beta and separation already",

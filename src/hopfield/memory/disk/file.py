@@ -21,6 +21,7 @@ from hopfield.memory.disk.memory import DiskMemory
 from hopfield.memory.disk.rows import DiskRows
 from hopfield.memory.disk.segment import DTYPES, read_header
 from hopfield.memory.index.groups import GROUP, Index
+from hopfield.memory.rows import largest_norm
 from hopfield.memory.storage import MEMORY
 from hopfield.memory.stored import Stored
 from hopfield.progress import Progress
@@ -69,7 +70,7 @@ class FileMemory(DiskMemory):
             0.0,
         )
 
-    def _writing(self) -> NoReturn:
+    def _writing(self, **_: bool) -> NoReturn:
         raise HopfieldError(
             f"{self.folder} is only read: make a memory that can change of it, with "
             f"AssociativeMemory.build(folder, (memory[i : i + 100_000] for i in range(0, {len(self)}, 100_000)))"
@@ -136,15 +137,17 @@ def _surveyed(name: str, column: Column, bias: Tensor | None = None) -> tuple[fl
     for start in range(0, column.shape[0], _ROWS):
         stop = min(start + _ROWS, column.shape[0])
         rows = column.read(start, stop)
-        norms = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.promote_types(rows.dtype, torch.float32))
-        wrong = (~norms.square().isfinite()).nonzero().flatten()
-        if len(wrong):
+        dtype = torch.promote_types(rows.dtype, torch.float32)
+        own = largest_norm(rows, dtype)
+        if not own**2 < torch.finfo(dtype).max:
+            norms = torch.linalg.vector_norm(rows, dim=-1, dtype=dtype)
+            wrong = (~norms.square().isfinite()).nonzero().flatten().tolist() or [int(norms.argmax())]
             raise HopfieldError(
                 f"{column.path}: {name} must be finite, and their squared norms too; the one at index "
-                f"{start + int(wrong[0])} is not"
+                f"{start + wrong[0]} is not"
             )
-        most = max(most, float(norms.amax()))
+        most = max(most, own)
         height = rows.double().square().sum(-1) / 2
         peak = max(peak, float((height if bias is None else height + bias[start:stop]).amax()))
         column.release(start, stop)
-    return most * (1 + 1e-5), peak if column.shape[0] else 0.0
+    return most, peak if column.shape[0] else 0.0

@@ -48,6 +48,7 @@ class Manifest:
         removed: the file that lists removed patterns, or None.
         index: the file with the index, and how many patterns from the first on it covers, or None.
         generation: counts the changes.
+        unfinished: whether `build` has not come to the end of its blocks.
     """
 
     size: int
@@ -60,6 +61,7 @@ class Manifest:
     removed: str | None = None
     index: tuple[str, int] | None = None
     generation: int = 0
+    unfinished: bool = False
 
     @property
     def rows(self) -> int:
@@ -143,10 +145,11 @@ class Writer:
     Args:
         folder: of the memory.
         manifest: what it was when this process read it.
+        building: whether more is to come before it is finished.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self._folder, self._manifest = folder, manifest
+    def __init__(self, folder: Path, manifest: Manifest, *, building: bool) -> None:
+        self._folder, self._manifest, self._building = folder, manifest, building
 
     def _name(self, kind: str) -> str:
         return f"{kind}-{self._manifest.generation + 1:08d}.safetensors"
@@ -162,13 +165,17 @@ class Writer:
             new = before.plus(new)
             segments.pop()
         extent = new.write(self._folder, self._name("patterns"))
-        return self._commit(replace(manifest, segments=(*segments, extent)))
+        return self._commit(replace(manifest, segments=(*segments, extent), unfinished=self._building))
 
     def removed(self, places: Tensor) -> Manifest:
         """The manifest without the patterns at these rows of the segments, int64, ascending: all that are removed."""
         name = self._name("removed")
         _REMOVED.write(self._folder / name, {"places": places}, {})
-        return self._commit(replace(self._manifest, removed=name))
+        return self._commit(replace(self._manifest, removed=name, unfinished=False))
+
+    def finished(self) -> Manifest:
+        """The manifest of a memory that was built."""
+        return self._commit(replace(self._manifest, unfinished=False))
 
     def indexed(self, index: Index, rows: int) -> Manifest:
         """The manifest with an index over the first rows of the segments."""
@@ -185,11 +192,12 @@ class Writer:
             own = path.name.startswith(("patterns-", "removed-", "index-")) or path.name.endswith(".partial")
             if own and path.name not in used:
                 path.unlink(missing_ok=True)
+        self._manifest = manifest
         return manifest
 
 
 @contextlib.contextmanager
-def writing(folder: Path, manifest: Manifest) -> Iterator[Writer]:
+def writing(folder: Path, manifest: Manifest, *, building: bool = False) -> Iterator[Writer]:
     """The one writer of a memory, if the memory is still what the manifest says.
 
     Raises:
@@ -203,12 +211,15 @@ def writing(folder: Path, manifest: Manifest) -> Iterator[Writer]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise HopfieldError(f"another process is writing the memory at {folder}: wait for it") from error
+            raise HopfieldError(
+                f"another process (or another part of this one) is writing the memory at {folder}: wait for it"
+            ) from error
         if (folder / MANIFEST).exists() and read_manifest(folder).generation != manifest.generation:
             raise HopfieldError(
-                f"another process has changed the memory at {folder} since it was opened: open it again"
+                f"another process (or another part of this one) has changed the memory at {folder} since it was "
+                "opened: open it again"
             )
-        yield Writer(folder, manifest)
+        yield Writer(folder, manifest, building=building)
 
 
 def create(folder: Path, manifest: Manifest) -> Manifest:

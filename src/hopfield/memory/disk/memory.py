@@ -14,8 +14,7 @@ from hopfield.core.separation import Separation, Streamable, resolve
 from hopfield.errors import HopfieldError
 from hopfield.memory import storage as descriptions
 from hopfield.memory.associative import AssociativeMemory
-from hopfield.memory.checks import check_kept, check_rows, check_scalar
-from hopfield.memory.disk import folder as folders
+from hopfield.memory.checks import check_kept, check_scalar
 from hopfield.memory.disk.folder import (
     Manifest,
     Writer,
@@ -33,10 +32,6 @@ from hopfield.progress import Progress
 
 MEMORY_LIMIT = 1 << 28
 """Bytes of the files that a process holds in its memory at once, by default."""
-# bytes of patterns that `build` gathers before it writes
-_PORTION = 1 << 26
-
-Block = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 
 
 class DiskMemory(AssociativeMemory):
@@ -57,6 +52,8 @@ class DiskMemory(AssociativeMemory):
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         self.folder = folder
+        if not isinstance(memory_limit, int) or isinstance(memory_limit, bool) or memory_limit < 1:
+            raise HopfieldError(f"memory_limit must be a number of bytes, 1 or more, got {memory_limit!r}")
         self._limit = memory_limit
         self._read()
         self.beta = self._manifest.beta if beta is None else check_scalar(beta)
@@ -138,7 +135,8 @@ class DiskMemory(AssociativeMemory):
     def __repr__(self) -> str:
         return (
             f"AssociativeMemory({len(self)} patterns of size {self.size}, beta={float(self.beta):g}, "
-            f"separation={self.separation!r}, {self._manifest.storage} in {self.folder})"
+            f"separation={self.separation!r}, {self._manifest.storage} in {self.folder}"
+            f"{', unfinished' if self.unfinished else ''})"
         )
 
     def __getitem__(self, indices: int | slice | Tensor) -> Tensor:
@@ -166,6 +164,11 @@ class DiskMemory(AssociativeMemory):
     def storage(self) -> str:
         """How patterns are kept: float32, bfloat16 or int8."""
         return self._manifest.storage
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether `AssociativeMemory.build` was broken off: the same call goes on; a change makes it final."""
+        return self._manifest.unfinished
 
     @property
     def index(self) -> Index | None:
@@ -211,8 +214,8 @@ class DiskMemory(AssociativeMemory):
         with self._writing() as writer:
             self._open(writer.indexed(made, whole.count))
 
-    def _writing(self) -> AbstractContextManager[Writer]:
-        return writing(self.folder, self._manifest)
+    def _writing(self, *, building: bool = False) -> AbstractContextManager[Writer]:
+        return writing(self.folder, self._manifest, building=building)
 
     def _compare(self, start: int, patterns: Tensor) -> None:
         """Refuse patterns that are not those that are stored from `start` on."""
@@ -222,7 +225,7 @@ class DiskMemory(AssociativeMemory):
         if len(wrong):
             raise HopfieldError(
                 f"the memory at {self.folder} holds other patterns, the first at index {start + int(wrong[0])}: name "
-                "another folder, or give the same blocks to go on"
+                "another folder, or give the same blocks to go on (if nothing was added or removed since)"
             )
 
     def _open_whole(self) -> DiskRows:
@@ -254,96 +257,3 @@ def _completed(index: Index, manifest: Manifest, rows: DiskRows, live: Tensor | 
     if before == rows.count:
         return index
     return index.joined(Index.of(rows.part(before, rows.count)))
-
-
-def build(
-    path: str | PathLike[str],
-    blocks: Iterable[Block],
-    *,
-    storage: str,
-    beta: float | Tensor,
-    separation: str | Separation,
-    memory_limit: int,
-    progress: Progress | None,
-) -> DiskMemory:
-    """`AssociativeMemory.build`."""
-    folder = Path(path)
-    if isinstance(blocks, Tensor):
-        raise HopfieldError("blocks must be an iterable of blocks (n, d), got one tensor: pass [patterns]")
-    description = descriptions.described(resolve(separation))
-    if description is None:
-        raise HopfieldError("a memory on disk needs a separation function of hopfield.separation, which has a name")
-    memory: DiskMemory | None = None
-    seen = 0
-    waiting: list[Encoded] = []
-
-    def write() -> None:
-        nonlocal waiting
-        if waiting and memory is not None:
-            whole = waiting[0]
-            for part in waiting[1:]:
-                whole = whole.plus(part)
-            with memory._writing() as writer:
-                memory._open(writer.added(whole))
-            waiting = []
-
-    try:
-        for block in blocks:
-            patterns, values, bias = _parts(block)
-            patterns = check_rows("patterns", patterns, None)
-            if memory is None:
-                wanted = Manifest(
-                    size=patterns.shape[1],
-                    storage=storage,
-                    values=None if values is None else check_rows("values", values, patterns).shape[1],
-                    bias=bias is not None,
-                    beta=float(check_scalar(beta)),
-                    separation=description,
-                )
-                memory = _started(folder, wanted, memory_limit)
-            patterns, values, bias = memory._checked(patterns, values, bias)
-            known = min(len(patterns), max(0, len(memory) - seen))
-            if known:
-                memory._compare(seen, patterns[:known])
-            seen += len(patterns)
-            if known < len(patterns):
-                rest = [None if part is None else part[known:] for part in (patterns, values, bias)]
-                assert rest[0] is not None
-                waiting.append(Encoded.of(storage, rest[0], rest[1], rest[2]))
-            if sum(part.bytes() for part in waiting) >= _PORTION:
-                write()
-            if progress is not None:
-                progress("storing patterns", seen, seen)
-    finally:  # what came before an interruption is kept
-        write()
-    if memory is None:
-        raise HopfieldError("build needs at least one block of patterns, got none")
-    return memory
-
-
-def _parts(block: Block) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Patterns, values and biases of a block."""
-    if isinstance(block, dict):
-        unknown = sorted(set(block) - {"patterns", "values", "bias"})
-        if unknown or "patterns" not in block:
-            raise HopfieldError(
-                f"a block as a dict has patterns, and values or bias if the memory has any; got {sorted(block)}"
-            )
-        return block["patterns"], block.get("values"), block.get("bias")
-    return block, None, None  # type: ignore[return-value]  # what is no tensor is refused by the checks
-
-
-def _started(folder: Path, wanted: Manifest, memory_limit: int) -> DiskMemory:
-    """A memory to go on building: a new one, or one with the same properties."""
-    if not (folder / folders.MANIFEST).exists():
-        folders.create(folder, wanted)
-    memory = DiskMemory(folder, memory_limit=memory_limit)
-    for name in ("size", "storage", "values", "bias", "beta", "separation"):
-        own, new = getattr(memory._manifest, name), getattr(wanted, name)
-        if own != new:
-            raise HopfieldError(
-                f"there is another memory at {folder}: its {name} is {own}, not {new}; name another folder"
-            )
-    if memory._manifest.removed is not None:
-        raise HopfieldError(f"the memory at {folder} has had patterns removed: go on with add, or name another folder")
-    return memory

@@ -18,6 +18,7 @@ from torch import Tensor
 from hopfield.errors import HopfieldError
 from hopfield.files import Kind
 from hopfield.memory.disk.column import Column, checksums, map_file
+from hopfield.memory.rows import largest_norm
 
 SEGMENT = Kind("hopfield.AssociativeMemory.segment", 1, "part of a memory", "AssociativeMemory.build")
 STORAGES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
@@ -83,7 +84,10 @@ class Encoded:
         height = patterns.square().sum(-1) / 2
         if values is not None:
             tensors["values"] = values.float()
-            value_norm, value_slack = _largest(values.double()), _largest(values.double() - tensors["values"].double())
+            value_norm, value_slack = (
+                largest_norm(rows, torch.float64)
+                for rows in (values.double(), values.double() - tensors["values"].double())
+            )
         if bias is not None:
             tensors["bias"] = bias.double()
             height = height + bias.double()
@@ -98,8 +102,8 @@ class Encoded:
             "",
             len(patterns),
             "",
-            _largest(patterns),
-            _largest(patterns - kept),
+            largest_norm(patterns, torch.float64),
+            largest_norm(patterns - kept, torch.float64),
             value_norm,
             value_slack,
             bias_size,
@@ -129,11 +133,6 @@ class Encoded:
         tensors = self.tensors | checks
         SEGMENT.write(folder / name, tensors, {})
         return replace(self.extent, file=name, digest=_digest(tensors))
-
-
-def _largest(rows: Tensor) -> float:
-    """The largest norm, or a little more."""
-    return float(torch.linalg.vector_norm(rows, dim=-1).amax()) * (1 + 1e-12) if rows.numel() else 0.0
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -227,8 +227,8 @@ def _reaching(bounds: Tensor, floor: Tensor) -> Tensor:
 
 def _log_sum_exp(scores: Tensor) -> Tensor:
     """The log-sum-exp of rows, (L, 1); what is far beneath the largest does not count, and would be slow."""
-    top = finite(scores.amax(-1, keepdim=True))
-    total: Tensor = (scores - top).clamp_(min=LEAST).exp_().sum(-1, keepdim=True)
+    top = scores.amax(-1, keepdim=True)
+    total: Tensor = (scores - finite(top)).clamp_(min=LEAST).exp_().sum(-1, keepdim=True)
     return total.log() + top
 
 

@@ -54,9 +54,9 @@ class Group(Peers):
             if work is not None:
                 work.wait(timedelta(seconds=self.timeout))
         except (RuntimeError, ValueError) as error:
-            raise self._lost(error) from error
+            raise self._lost() from error
 
-    def _lost(self, error: Exception) -> HopfieldError:
+    def _lost(self) -> HopfieldError:
         """Who does not answer: all that notice say so, and wait for the others to say so too."""
         silent = set(range(self.size)) - {self.rank}
         deadline = time.monotonic() + self.timeout
@@ -70,10 +70,10 @@ class Group(Peers):
         except (RuntimeError, ValueError):
             silent, where = {0}, ", which keeps the list of all"
         names = ", ".join(map(str, sorted(silent))) or "unknown"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return HopfieldError(
             f"process {names}{where} of {self.size} is lost: it did not answer process {self.rank} within "
-            f"{self.timeout:g} s. Start them all again; a memory on disk is as it was ({reason})"
+            f"{self.timeout:g} s: it was stopped, met an error of its own, or called something else. Start them all "
+            "again; a memory on disk is as it was"
         )
 
     def reduced(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from os import PathLike
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -134,6 +135,7 @@ class ShardedMemory(AssociativeMemory):
         self, states: Tensor, mask: Tensor | None, tolerance: float, loop: Callable[[Certified], Retrieval]
     ) -> Retrieval:
         flat = states.reshape(-1, states.shape[-1])
+        self._check_settings({"tolerance": tolerance, **getattr(loop, "keywords", {})})
         if self._queries == "same":
             self._check_same(flat)
             return super()._retrieved(states, mask, tolerance, loop)
@@ -147,6 +149,17 @@ class ShardedMemory(AssociativeMemory):
         whole = None if mask is None else self._mask(mask, states.shape[:-1])
         here = None if whole is None else whole.expand(-1, len(self))[:, start : start + len(self.local)]
         return replace(super()._certified(states, None, tolerance), mask=here)
+
+    def _check_settings(self, settings: dict[str, Any]) -> None:
+        """Refuse to go on where the processes would not make the same updates."""
+        mine = torch.tensor([zlib.crc32(repr(value).encode()) for value in settings.values()], device=self.device)
+        for rank, theirs in enumerate(self._group.collected(mine)):
+            for name, equal in zip(settings, (theirs == mine).tolist(), strict=True):
+                if not equal:
+                    raise HopfieldError(
+                        f"processes {self._group.rank} and {rank} pass different {name} ({settings[name]!r} here): "
+                        "pass the same everywhere"
+                    )
 
     def _check_same(self, flat: Tensor) -> None:
         count = torch.tensor([flat.shape[0]], device=self.device)
