@@ -200,6 +200,7 @@ def test_a_tolerance_gives_a_bound(run, arrays, index):
     for one, other in zip(plain, _queries(out), strict=True):
         assert 0 < other.pop("error_bound") <= 1e-3
         assert 0 < other.pop("visited") <= 1
+        assert 0 < other.pop("energy_bound") < 1
         assert one["top"][0]["index"] == other["top"][0]["index"]
     assert "visited" in run("retrieve", *arguments[:-1], "--tolerance", 1e-3)[1]
 

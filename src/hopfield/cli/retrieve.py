@@ -204,9 +204,11 @@ def _rows(found: Retrieval, queries: list[str], kind: Kind, top: int) -> list[di
         }
         for row, query in enumerate(queries)
     ]
-    if found.error_bound is not None and found.visited is not None:
-        for row, bound, visited in zip(rows, found.error_bound.tolist(), found.visited.tolist(), strict=True):
-            row |= {"error_bound": bound, "visited": visited}
+    certified = {"error_bound": found.error_bound, "visited": found.visited, "energy_bound": found.energy_bound}
+    for name, numbers in certified.items():
+        if numbers is not None:
+            for row, number in zip(rows, numbers.tolist(), strict=True):
+                row[name] = number
     return rows
 
 

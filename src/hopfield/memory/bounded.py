@@ -176,7 +176,7 @@ class Bounded:
                 few, others = kept.nonzero().flatten(), (~kept).nonzero().flatten()
                 rest = self._of(others)
                 known = (answer.level - answer.level_bound)[others].nan_to_num(nan=-math.inf)
-                passed = peers.merged(rest._pass(wanted, torch.float64, known))
+                passed = peers.merged(rest._pass(wanted, torch.float64, known, known))
                 careful = rest._bounded(passed, wanted, torch.float64)
                 answer = _joined([Answer(*(entry[few] for entry in answer)), careful], [few, others])
         return answer
@@ -214,13 +214,17 @@ class Bounded:
                 return None
             bias = None if stored.bias is None else stored.bias * self._number()
             search = Search(stored.index, stored.patterns, self.states.detach() * self._number(), bias, self.mask)
-            return search, search.plan(self._score_error(self.states.dtype), separation, share, agree)
+            error = self._score_error(self.states.dtype)
+            # a pass that sets patterns aside asks for less if it knows the level
+            level = not separation.sparse and bool((error * norm > self.tolerance / 2).any())
+            return search, search.plan(error, separation, share, agree, level=level)
 
     def _near(self, wanted: _Wanted) -> Weighed:
         """Softmax in the data type of the states, by groups where these serve, over all patterns for other states."""
         found = self._search(self.separation, wanted.norm)
         if found is None:
-            return self._pass(wanted, self.states.dtype, self._guess())
+            nothing = torch.full(self.states.shape[:1], -math.inf, device=self.states.device)
+            return self._pass(wanted, self.states.dtype, self._guess(), nothing)
         search, plan = found
         few, others = plan.serves.nonzero().flatten(), (~plan.serves).nonzero().flatten()
         parts = []
@@ -228,7 +232,8 @@ class Bounded:
             parts.append(self._of(few)._by_groups(search.of(few), plan.of(few), wanted))
         if others.numel() or not parts:
             rest = self._of(others)
-            parts.append(rest._pass(wanted, self.states.dtype, torch.maximum(rest._guess(), plan.level[others, 0])))
+            known = plan.level[others, 0]
+            parts.append(rest._pass(wanted, self.states.dtype, torch.maximum(rest._guess(), known), known))
         return _joined(parts, [few, others])
 
     def _by_groups(self, search: Search, plan: Plan, wanted: _Wanted) -> Weighed:
@@ -398,16 +403,16 @@ class Bounded:
 
     # -------------------------------------------------------------------------------------------------------- by a pass
 
-    def _pass(self, wanted: _Wanted, dtype: torch.dtype, level: Tensor) -> Weighed:
-        """Softmax over all patterns; the level, (L,), is about the log-sum-exp, or less."""
+    def _pass(self, wanted: _Wanted, dtype: torch.dtype, level: Tensor, known: Tensor) -> Weighed:
+        """Softmax over all patterns; the level, (L,), is about the log-sum-exp, what is known of that is less."""
         with torch.no_grad():
-            aside = self._aside(wanted, dtype, level)
+            aside = self._aside(wanted, dtype, level, known)
         found = scan(self._problem(wanted.rows, dtype), self._weigher(wanted), null=self._null(), aside=aside)
         with torch.no_grad():
             found = found._replace(rest=found.rest + self._score_error(dtype))
         return Weighed(*found, self._all_visited())
 
-    def _aside(self, wanted: _Wanted, dtype: torch.dtype, level: Tensor) -> Aside:
+    def _aside(self, wanted: _Wanted, dtype: torch.dtype, level: Tensor, known: Tensor) -> Aside:
         """What is to be set aside where single precision would not do, and what may be left out."""
         light = torch.full_like(level, math.inf)
         if dtype != torch.float64:
@@ -417,7 +422,7 @@ class Bounded:
         least = unit(dtype)
         if math.isfinite(self.tolerance) and wanted.norm:
             least = max(least, min(_LEAST, self.tolerance / (32 * wanted.norm)))
-        return Aside(level, light, least / (max(1, self.count) * self.stored.peers.size))
+        return Aside(level, known, light, least / (max(1, self.count) * self.stored.peers.size))
 
     def _guess(self) -> Tensor:
         """A guess of the log-sum-exp over the patterns here, rather too low, from a few of them, float64 (L,)."""

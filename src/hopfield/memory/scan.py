@@ -134,6 +134,8 @@ class Aside(NamedTuple):
 
     level: Tensor
     """A guess of the log-sum-exp over all patterns, rather too low. (L,)"""
+    known: Tensor
+    """A lower bound of it, -inf where none is known. (L,)"""
     light: Tensor
     """What share of the weight need not be set aside, 1 or more: all of it. (L,)"""
     least: float
@@ -141,15 +143,17 @@ class Aside(NamedTuple):
 
     def of(self, states: slice) -> Aside:
         """That of some states."""
-        return Aside(self.level[states], self.light[states], self.least)
+        return Aside(self.level[states], self.known[states], self.light[states], self.least)
 
 
 class _Keeper:
-    """Sets patterns aside; scores are in powers of two."""
+    """Sets patterns aside, of so many; scores are in powers of two."""
 
-    def __init__(self, aside: Aside, dtype: torch.dtype) -> None:
+    def __init__(self, aside: Aside, patterns: int, dtype: torch.dtype) -> None:
+        self._patterns = patterns
         # what takes no part is beneath it
         self._level = (aside.level * LOG2E).to(dtype).clamp(min=torch.finfo(dtype).min)
+        self._known = (aside.known * LOG2E).to(dtype)
         self._light = aside.light.to(dtype)
         # patterns that weigh 2^depth of the whole, or more, are set aside
         self._depth = torch.where(self._light < 1, _DEPTH, math.inf).to(dtype)
@@ -176,10 +180,10 @@ class _Keeper:
         block = scores[0]
         count = block.shape[1]
         self._blocks += 1
-        self._scores += block.numel()
         if self._blocks % _NEW == 0 or self._blocks & (self._blocks - 1) == 0:
             self._raise(left)
             self._dense = False  # to be seen again
+        self._scores += block.numel()
         if self._dense and not self._careful:
             return torch.amax(scores, -1, keepdim=True)
         # groups of every n-th score, which are compared faster than neighbours
@@ -209,7 +213,9 @@ class _Keeper:
         level = (left.reference + left.total.log2()).to(self._level.dtype)[0, :, 0]
         whole = torch.logaddexp2(level, self._top + self._mass.log2())
         self._level = torch.maximum(self._level, whole)
-        light = torch.exp2(level - whole)
+        # of what has been seen, or, where that will be more, of what is known of the whole
+        done = max(1, self._scores) / max(1, self._patterns * level.shape[0])
+        light = torch.exp2(torch.minimum(level - whole, level - math.log2(done) - self._known)).nan_to_num(nan=0.0)
         deeper, higher = light > self._light, light < 0.9 * self._light
         depth = (self._depth - deeper.to(level.dtype) + higher.to(level.dtype)).clamp(max=_DEPTH)
         self._depth = torch.where(self._light < 1, depth, math.inf)
@@ -336,7 +342,7 @@ def _forward(problem: Problem, null: bool, aside: Aside, weigh: Weigh, start: in
     assert values is not None
     problem = problem._replace(states=problem.states * LOG2E)
     online = _CarefulSoftmax(problem.states, values.shape[2], null=null)
-    keeper = _Keeper(aside, problem.states.dtype)
+    keeper = _Keeper(aside, problem.patterns.shape[1], problem.states.dtype)
     for block in blocks(problem):
         some = scores(problem, block, LOG2E)
         top = keeper.take(some, block.start, online)
