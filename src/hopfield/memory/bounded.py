@@ -33,6 +33,8 @@ _LEAST = 2.0**-10
 # patterns that weigh this share of the whole are weighed in double precision where that is needed; less than this where
 # the tolerance is less than one such part of what scores are off by
 _HEAVY, _EASE = 2.0**-12, 20
+# times which is tried first
+_FEWER = 16
 # weights relative to the largest below which some are set to 0, or to this, in single and in double precision
 _FAINT, _FAINTEST = 2.0**-100, 2.0**-990
 # part of a tolerance that a pass plans with
@@ -237,14 +239,23 @@ class Bounded:
         return _joined(parts, [few, others])
 
     def _by_groups(self, search: Search, plan: Plan, wanted: _Wanted) -> Weighed:
+        """Softmax over groups; states for which that takes it set more aside."""
+        share = self._heavy(wanted.norm)
+        found = self._over_groups(search, plan, wanted, _FEWER * share)
+        with torch.no_grad():
+            # what other processes hold belongs to the whole
+            known = found._replace(level=torch.maximum(found.level, plan.level[:, 0]))
+            kept = self._bounded(known, wanted, self.states.dtype).bound <= self.tolerance
+        if bool(kept.all()):
+            return found
+        few, others = kept.nonzero().flatten(), (~kept).nonzero().flatten()
+        again = self._of(others)._over_groups(search.of(others), plan.of(others), wanted, share[others])
+        return _joined([Weighed(*(entry[few] for entry in found)), again], [few, others])
+
+    def _over_groups(self, search: Search, plan: Plan, wanted: _Wanted, share: Tensor) -> Weighed:
         search = replace(search, states=self.states * self.beta)
         found = group_mean(
-            search,
-            plan,
-            wanted.rows,
-            self._weigher(wanted),
-            null=self._null(),
-            share=self._heavy(wanted.norm).unsqueeze(-1),
+            search, plan, wanted.rows, self._weigher(wanted), null=self._null(), share=share.unsqueeze(-1)
         )
         return Weighed(*found, plan.visited)
 
