@@ -527,8 +527,9 @@ def picture(numbers: dict[str, Any]) -> Figure:
     _lines(sharp, numbers["beta"], "β, 100,000 clustered patterns")
     single = {tolerance: {"certified": own} for tolerance, own in numbers["tolerance"].items()}
     _lines(exact_, single, f"tolerance, 1,000,000 clustered patterns, β = {SHARP:g}")
-    exact_.set_ylim(bottom=1e-2)
-    growing.legend(fontsize=style.SMALL, frameon=False)
+    exact_.set_ylim(1e-2, 1)
+    growing.set_ylim(top=40)  # room for the legend
+    growing.legend(fontsize=style.SMALL, frameon=False, ncols=2, loc="upper left")
     return figure
 
 
