@@ -39,8 +39,6 @@ _FEWER = 16
 _FAINT, _FAINTEST = 2.0**-100, 2.0**-990
 # part of a tolerance that a pass plans with
 _MARGIN = 0.9
-# numbers of candidates gathered at once: they stay in a cache
-_ENTRIES = 1 << 19
 
 
 class Answer(NamedTuple):
@@ -278,7 +276,7 @@ class Bounded:
     def _heavy(self, norm: float) -> Tensor:
         """Which share of the whole makes a pattern weigh much, (L,): less where less error is to be had.
 
-        The error grows with the root of what patterns weigh together that are not weighed in double precision.
+        The error grows with what patterns weigh together that are not weighed in double precision.
         """
         with torch.no_grad():
             scale = _EASE * self.tolerance / (self._score_error(self.states.dtype) * norm).clamp(min=1e-300)
@@ -346,9 +344,13 @@ class Bounded:
             return self._sparse_pass(wanted)
         own = candidates.alive.sum(-1).max() if candidates.alive.numel() else torch.zeros((), device=self.states.device)
         most = int(peers.highest(own.reshape(1).float()))
-        size = max(1, _ENTRIES // max(1, most * self.stored.patterns.width))
+        # the same parts everywhere
+        counts = torch.full(self.states.shape[:1], most)
         states = torch.arange(self.states.shape[0], device=self.states.device)
-        parts = [self._of(part)._over(candidates.of(part), wanted) for part in states.split(size)]
+        parts = [
+            self._of(states[part])._over(candidates.of(part), wanted)
+            for part in portions(counts, self.stored.patterns.width)
+        ]
         return Answer(*(torch.cat(entry) for entry in zip(*parts, strict=True)))._replace(visited=visited)
 
     def _candidates(self) -> tuple[Heavy | None, Tensor]:

@@ -144,7 +144,7 @@ def wrong(rank, world, folder):
         try:
             make()
         except HopfieldError as error:
-            assert message in str(error), error  # noqa: PT017
+            assert message in str(error), error  # noqa: PT017  # a process of torchrun, not of pytest
         else:
             raise AssertionError(message)
 
@@ -207,7 +207,7 @@ def lost(rank, world, folder):
     try:
         memory.retrieve(torch.ones(3), steps=1)
     except HopfieldError as error:
-        assert f"process {victim} of {world} is lost" in str(error), error  # noqa: PT017
+        assert f"process {victim} of {world} is lost" in str(error), error  # noqa: PT017  # a process of torchrun, not of pytest
         assert time.monotonic() - began < 15
         (folder / f"noticed-{rank}").write_text(str(error))
         os._exit(0)
@@ -223,7 +223,7 @@ def silent(rank, world, folder):
     try:
         memory.retrieve(torch.ones(3), steps=1)
     except HopfieldError as error:
-        assert f"process 0 of {world} is lost" in str(error), error  # noqa: PT017
+        assert f"process 0 of {world} is lost" in str(error), error  # noqa: PT017  # a process of torchrun, not of pytest
         os._exit(0)
     raise AssertionError("nobody noticed")
 
