@@ -7,8 +7,10 @@ import torch
 
 from hopfield import AssociativeMemory
 from hopfield.core.kernels import streaming
-from hopfield.memory import bounded, scan
+from hopfield.memory import aside
+from hopfield.memory import guess as guess_
 from hopfield.memory.bounded import Bounded
+from hopfield.memory.guess import Guess
 from hopfield.separation import Softmax, Softmax1
 from tests.core.catalogue import examples, generator, normal, yes
 from tests.memory.certificates import KINDS, distance, exact, some
@@ -20,22 +22,22 @@ each_separation = pytest.mark.parametrize("separation", [Softmax(), Softmax1()],
 def seen(monkeypatch):
     """Passes of many blocks, with a guess beforehand; whether each block was left out, and what was set aside."""
     monkeypatch.setattr(streaming, "_TILE", 1 << 12)
-    monkeypatch.setattr(bounded, "_PIECE", 16)
-    monkeypatch.setattr(bounded, "_OF", 4)
-    take, found = scan._Keeper.take, scan._Keeper.found
+    monkeypatch.setattr(guess_, "_PIECE", 16)
+    monkeypatch.setattr(guess_, "_OF", 4)
+    take, found = aside.Keeper.leaves_out, aside.Keeper.found
     seen = {"left out": [], "aside": 0.0}
 
     def watched(self, *args):
         result = take(self, *args)
-        seen["left out"].append(result is None)
+        seen["left out"].append(result)
         return result
 
     def counted(self, *args):
-        seen["aside"] = max(seen["aside"], self._taken * scan._FULL / (self._scores + scan._MANY))
+        seen["aside"] = max(seen["aside"], self._taken * aside._FULL / (self._scores + aside._MANY))
         return found(self, *args)
 
-    monkeypatch.setattr(scan._Keeper, "take", watched)
-    monkeypatch.setattr(scan._Keeper, "found", counted)
+    monkeypatch.setattr(aside.Keeper, "leaves_out", watched)
+    monkeypatch.setattr(aside.Keeper, "found", counted)
     return seen
 
 
@@ -73,7 +75,9 @@ def test_the_bound_holds_over_many_blocks(seen, kind, separation, seed):
 @each_separation
 def test_a_wrong_guess_costs_time_alone(seen, monkeypatch, separation, beta, off):
     _, patterns, query = some("uniform", 3, count=3000, states=9)
-    monkeypatch.setattr(Bounded, "_guess", lambda self: torch.full((len(self.states),), off).double())
+    nothing = torch.full((9,), -math.inf).double()
+    guess = Guess(torch.full_like(nothing, off), nothing)
+    monkeypatch.setattr(Bounded, "_guess", lambda self: guess)
     wanted = exact(query, patterns, patterns, beta, separation=separation)[0]
     holds(AssociativeMemory(patterns, beta=beta, separation=separation), query, wanted, 1e-4)
 
@@ -88,7 +92,7 @@ def test_blocks_that_do_not_matter_are_left_out(seen):
 
 
 def test_what_is_set_aside_is_bounded_where_much_would_have_to_be(seen, monkeypatch):
-    monkeypatch.setattr(scan, "_MANY", 1 << 12)
+    monkeypatch.setattr(aside, "_MANY", 1 << 12)
     _, patterns, query = some("uniform", 2, count=30000, states=8)
     sharp = 1000 * patterns[:8] / patterns[:8].norm(dim=-1, keepdim=True)
     query = torch.cat([sharp, 1e-3 * query])  # those that are even would set all aside
@@ -101,13 +105,13 @@ def test_what_is_set_aside_is_bounded_where_much_would_have_to_be(seen, monkeypa
 def test_portions_are_all_states_in_parts_that_fit(seed):
     g = generator(seed)
     counts = (10 ** (6 * torch.rand(40, generator=g))).long() * yes(g, 40, chance=0.8)
-    parts = list(scan.portions(counts, 3))
+    parts = list(aside.portions(counts, 3))
     assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
     assert parts[-1].stop == 40
     for part in parts:
         size = (part.stop - part.start) * int(counts[part].max()) * 3
-        assert part.stop - part.start == 1 or size <= scan._ENTRIES
-    assert not list(scan.portions(counts[:0]))
+        assert part.stop - part.start == 1 or size <= aside._ENTRIES
+    assert not list(aside.portions(counts[:0]))
 
 
 def test_aside_of_nothing():

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,20 +14,23 @@ from torch import Tensor
 
 from hopfield.core.kernels.streaming import Problem, blocks, stream, tiles
 from hopfield.core.kernels.streaming import scores as scores_of
-from hopfield.core.separation import Softmax, Softmax1, Streamable, TopK
+from hopfield.core.separation import Softmax1, Streamable, TopK
 from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import above, maxima
 from hopfield.errors import HopfieldError
+from hopfield.memory.aside import Aside, Heavy, portions
 from hopfield.memory.bounds import accumulation, left_out_error, mean_error, score_error, sparse_change, unit
+from hopfield.memory.guess import Guess
 from hopfield.memory.index.mean import group_mean
 from hopfield.memory.index.search import PLANNING, Plan, Search, taken
 from hopfield.memory.peers import Weighed
 from hopfield.memory.rows import Rows
-from hopfield.memory.scan import Aside, Heavy, Sums, Weigh, portions, scan, summation_error
+from hopfield.memory.scan import Weigh, scan
 from hopfield.memory.stored import Stored
+from hopfield.memory.sums import Sums, summation_error
 
-# what a pass looks at beforehand: samples of so many pieces at least and at most, one pattern of so many
-_SAMPLES, _PIECE, _PIECES, _OF = 4, 128, (4, 16), 16
+# states of which is seen what nearest groups tell; of how many one must gain, and how much, for all to look
+_TRIED, _ONE_OF, _GAIN = 16, 4, 2.5
 # share of the weight that a pass leaves out at most
 _LEAST = 2.0**-10
 # patterns that weigh this share of the whole are weighed in double precision where that is needed; less than this where
@@ -68,19 +71,6 @@ class _Wanted(NamedTuple):
 def scores_by_block(problem: Problem) -> Iterator[Tensor]:
     """The scores of one pass over the patterns."""
     return (scores_of(problem, block) for block in blocks(problem))
-
-
-def _pieces(problem: Problem, starts: list[int]) -> Problem:
-    """The problem with the patterns behind some places, and no values."""
-
-    def some(rows: Any, axis: int) -> Any:
-        if rows is None or rows.shape[axis] == 1:
-            return rows
-        slices = [slice(start, start + _PIECE) for start in starts]
-        return torch.cat([rows[:, own] if axis == 1 else rows[..., own] for own in slices], axis)
-
-    states, patterns, _, bias, mask = problem
-    return Problem(states, some(patterns, 1).to(states.dtype), None, some(bias, 2), some(mask, 2))
 
 
 T = TypeVar("T", Answer, Weighed, Heavy)
@@ -176,7 +166,7 @@ class Bounded:
                 few, others = kept.nonzero().flatten(), (~kept).nonzero().flatten()
                 rest = self._of(others)
                 known = (answer.level - answer.level_bound)[others].nan_to_num(nan=-math.inf)
-                passed = peers.merged(rest._pass(wanted, torch.float64, known, known))
+                passed = peers.merged(rest._pass(wanted, torch.float64, Guess(known, known)))
                 careful = rest._bounded(passed, wanted, torch.float64)
                 answer = _joined([Answer(*(entry[few] for entry in answer)), careful], [few, others])
         return answer
@@ -215,16 +205,13 @@ class Bounded:
             bias = None if stored.bias is None else stored.bias * self._number()
             search = Search(stored.index, stored.patterns, self.states.detach() * self._number(), bias, self.mask)
             error = self._score_error(self.states.dtype)
-            # a pass that sets patterns aside asks for less if it knows the level
-            level = not separation.sparse and bool((error * norm > self.tolerance / 2).any())
-            return search, search.plan(error, separation, share, agree, level=level)
+            return search, search.plan(error, separation, share, agree)
 
     def _near(self, wanted: _Wanted) -> Weighed:
         """Softmax in the data type of the states, by groups where these serve, over all patterns for other states."""
         found = self._search(self.separation, wanted.norm)
         if found is None:
-            nothing = torch.full(self.states.shape[:1], -math.inf, device=self.states.device)
-            return self._pass(wanted, self.states.dtype, self._guess(), nothing)
+            return self._pass(wanted, self.states.dtype, self._guess())
         search, plan = found
         few, others = plan.serves.nonzero().flatten(), (~plan.serves).nonzero().flatten()
         parts = []
@@ -232,8 +219,8 @@ class Bounded:
             parts.append(self._of(few)._by_groups(search.of(few), plan.of(few), wanted))
         if others.numel() or not parts:
             rest = self._of(others)
-            known = plan.level[others, 0]
-            parts.append(rest._pass(wanted, self.states.dtype, torch.maximum(rest._guess(), known), known))
+            guess = rest._guess().at_least(plan.level[others, 0])
+            parts.append(rest._pass(wanted, self.states.dtype, rest._seen(search.of(others), guess, wanted.norm)))
         return _joined(parts, [few, others])
 
     def _by_groups(self, search: Search, plan: Plan, wanted: _Wanted) -> Weighed:
@@ -292,7 +279,7 @@ class Bounded:
             size = torch.linalg.vector_norm(found.mean, dim=-1)
             rough, fine = self._score_error(dtype), self._score_error(torch.float64)
             bound = self._soft_bound(rough, fine, found, wanted, dtype)
-            level_bound = torch.maximum(rough, fine) + summation_error(dtype, 1.0, 0.0) + 1e-14 * found.level.abs()
+            level_bound = torch.maximum(rough, fine) + summation_error(dtype, 0.0, 1.0) + 1e-14 * found.level.abs()
             rest = found.rest - found.level + level_bound
             bound = bound + left_out_error(torch.sigmoid(rest), size + bound, wanted.norm)
             level_bound = level_bound + F.softplus(rest)
@@ -416,18 +403,18 @@ class Bounded:
 
     # -------------------------------------------------------------------------------------------------------- by a pass
 
-    def _pass(self, wanted: _Wanted, dtype: torch.dtype, level: Tensor, known: Tensor) -> Weighed:
-        """Softmax over all patterns; the level, (L,), is about the log-sum-exp, what is known of that is less."""
+    def _pass(self, wanted: _Wanted, dtype: torch.dtype, guess: Guess) -> Weighed:
+        """Softmax over all patterns."""
         with torch.no_grad():
-            aside = self._aside(wanted, dtype, level, known)
+            aside = self._aside(wanted, dtype, guess)
         found = scan(self._problem(wanted.rows, dtype), self._weigher(wanted), null=self._null(), aside=aside)
         with torch.no_grad():
             found = found._replace(rest=found.rest + self._score_error(dtype))
         return Weighed(*found, self._all_visited())
 
-    def _aside(self, wanted: _Wanted, dtype: torch.dtype, level: Tensor, known: Tensor) -> Aside:
+    def _aside(self, wanted: _Wanted, dtype: torch.dtype, guess: Guess) -> Aside:
         """What is to be set aside where single precision would not do, and what may be left out."""
-        light = torch.full_like(level, math.inf)
+        light = torch.full_like(guess.level, math.inf)
         if dtype != torch.float64:
             error = self._score_error(dtype) * wanted.norm + summation_error(dtype, wanted.norm, 0.0)
             light = self.tolerance / error.clamp(min=1e-300)
@@ -435,23 +422,27 @@ class Bounded:
         least = unit(dtype)
         if math.isfinite(self.tolerance) and wanted.norm:
             least = max(least, min(_LEAST, self.tolerance / (32 * wanted.norm)))
-        return Aside(level, known, light, least / (max(1, self.count) * self.stored.peers.size))
+        least = least / (max(1, self.count) * self.stored.peers.size)
+        return Aside(guess.level, guess.known, light, self._highest_score(), least, wanted.norm)
 
-    def _guess(self) -> Tensor:
-        """A guess of the log-sum-exp over the patterns here, rather too low, from a few of them, float64 (L,)."""
+    def _guess(self) -> Guess:
         with torch.no_grad():
-            problem = self._problem(None, self.states.dtype)
-            count = problem.patterns.shape[1]
-            pieces = min(_PIECES[1], count // (_OF * _PIECE * _SAMPLES))
-            if pieces < _PIECES[0]:
-                level = torch.full_like(self.states[:, 0], -math.inf, dtype=torch.float64)
-            else:
-                starts = torch.linspace(0, count - _PIECE, pieces * _SAMPLES).long().tolist()
-                samples = [_pieces(problem, starts[sample::_SAMPLES]) for sample in range(_SAMPLES)]
-                levels = torch.stack([stream(sample, Softmax())[1][0] for sample in samples])
-                # one sample may hold, by chance, a pattern that outweighs all others
-                level = levels.sort(0).values[-2].double() + math.log(count / (pieces * _PIECE))
-            return level.clamp(min=0.0) if isinstance(self.separation, Softmax1) else level
+            dtype = self.states.dtype
+            problem, null = self._problem(None, dtype), isinstance(self.separation, Softmax1)
+            return Guess.of(problem, self._score_error(dtype), null=null)
+
+    def _seen(self, search: Search, guess: Guess, norm: float) -> Guess:
+        """With what the nearest groups show of the level, if that is more than was guessed for some of a few states."""
+        with torch.no_grad():
+            error = self._score_error(self.states.dtype)
+            # a pass that sets nothing aside makes no use of it
+            if not bool((error * norm > self.tolerance / 2).any()):
+                return guess
+            few = torch.arange(0, len(error), max(1, len(error) // _TRIED), device=error.device)
+            shown = search.of(few).level(error[few], self.separation)
+            if bool((shown > guess.level[few] + _GAIN).sum() * _ONE_OF < len(few)):
+                return guess
+            return guess.at_least(search.level(error, self.separation))
 
     def _sparse_pass(self, wanted: _Wanted) -> Answer:
         """Over all patterns again and again, in double precision, where too many have weight to be collected."""
@@ -518,6 +509,13 @@ class Bounded:
         rounded = score_error(self._number(), length, stored.norm, stored.bias_size, stored.patterns.width, dtype)
         total: Tensor = rounded + self._number() * length * stored.slack
         # what overflows is off by anything
-        largest = self._number() * torch.clamp(length * stored.norm + stored.bias_size, min=stored.bias_size)
-        within = (largest < torch.finfo(dtype).max / 16) & (length * self._number() < torch.finfo(dtype).max / 16)
+        within = (self._highest_score() < torch.finfo(dtype).max / 16) & (
+            length * self._number() < torch.finfo(dtype).max / 16
+        )
         return torch.where(within, total, math.inf)
+
+    def _highest_score(self) -> Tensor:
+        """A bound of the size of all scores, float64 (L,)."""
+        stored = self.stored
+        length = torch.linalg.vector_norm(self.states.detach(), dim=-1, dtype=torch.float64) * (1 + 1e-6)
+        return self._number() * torch.clamp(length * stored.norm + stored.bias_size, min=stored.bias_size)

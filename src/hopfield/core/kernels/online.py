@@ -38,33 +38,46 @@ class OnlineSoftmax:
         # what a processor decides at once would stall an accelerator
         self._ask = states.device.type == "cpu"
 
-    def weights(self, scores: Tensor, top: Tensor | None = None) -> Tensor:
-        """The weights 2^(s - reference) of a block of scores (B, L, n), which are overwritten.
+    def weights(self, scores: Tensor) -> Tensor:
+        """The weights 2^(s - reference) of a block of scores (B, L, n), which are overwritten; they are counted."""
+        weights = self.powers(scores)
+        self.count(weights)
+        return weights
 
-        `top` (B, L, 1), if it is known, is no less than any of them.
-        """
-        if self._first and self._spread:
-            self._clamp = not self._ask or bool(scores.amin() - scores.amax() < self._lowest)
-        self._first = False
-        top = scores.amax(-1, keepdim=True) if top is None else top
+    def powers(self, scores: Tensor) -> Tensor:
+        """The same, not counted yet."""
+        if self._first:
+            self._look(scores)
+        top = scores.amax(-1, keepdim=True)
         rises = top > self.reference + _SLACK
         if not self._ask or bool(rises.any()):
             # a reference of 0 where that is near enough saves subtracting it
             risen = torch.where(rises, torch.where(top.abs() <= _SLACK, 0.0, top), self.reference)
-            factor = torch.exp2(self.reference - finite(risen))
-            self.total *= factor
-            if self.mixed is not None:
-                self.mixed *= factor
+            self.rescale(torch.exp2(self.reference - finite(risen)))
             self.reference = risen
             self._shift = not self._ask or bool(((risen != 0) & (risen != -math.inf)).any())
+        return self.shifted(scores)
+
+    def shifted(self, scores: Tensor) -> Tensor:
+        """The same, of scores that need no other reference."""
         if self._shift:
             scores -= finite(self.reference)
         if self._clamp:
             # what would be denormal is beneath rounding in any case, and several times slower
             scores.clamp_(min=self._lowest)
-        weights = scores.exp2_()
-        self.count(weights)
-        return weights
+        return scores.exp2_()
+
+    def _look(self, scores: Tensor) -> None:
+        """See in the first scores how far apart they lie."""
+        if self._spread:
+            self._clamp = not self._ask or bool(scores.amin() - scores.amax() < self._lowest)
+        self._first = False
+
+    def rescale(self, factor: Tensor) -> None:
+        """Multiply all sums, for another reference; the factor is (B, L, 1)."""
+        self.total *= factor
+        if self.mixed is not None:
+            self.mixed *= factor
 
     def count(self, weights: Tensor) -> None:
         """Add the weights of a block (B, L, n) to the total."""

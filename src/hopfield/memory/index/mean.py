@@ -11,10 +11,12 @@ from torch import Tensor
 
 from hopfield.core.kernels.streaming import refuse_second_derivatives
 from hopfield.core.separation.base import finite
+from hopfield.memory.aside import Heavy
 from hopfield.memory.index.groups import Visit
 from hopfield.memory.index.search import LEAST, Found, Plan, Search, taken
 from hopfield.memory.rows import Rows
-from hopfield.memory.scan import Heavy, Pass, Sums, Weigh, finished, product, total
+from hopfield.memory.scan import Pass, Weigh, finished
+from hopfield.memory.sums import Sums, product, total
 
 
 def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, share: Tensor) -> Pass:

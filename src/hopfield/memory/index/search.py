@@ -97,7 +97,7 @@ class Search:
         mask = self.mask if self.mask is None or self.mask.shape[0] == 1 else self.mask[states]
         return replace(self, states=self.states[states], mask=mask)
 
-    def plan(self, slack: Tensor, separation: Streamable, share: float, agree: Agree, *, level: bool) -> Plan:
+    def plan(self, slack: Tensor, separation: Streamable, share: float, agree: Agree) -> Plan:
         """Choose groups, for softmax so that all others weigh at most a `share`, for sparse maps nothing.
 
         Args:
@@ -105,16 +105,23 @@ class Search:
             separation: how scores become weights.
             share: of the weight.
             agree: makes one level of those of all who hold patterns.
-            level: whether a good level is of use even where groups cannot serve.
         """
         biases = None if self.bias is None else self.index.biases(self.bias)
         parts = torch.arange(self.states.shape[0], device=self.states.device).split(PLANNING)
         return Plan.joined(
-            [
-                self.of(part)._plan(slack[part].unsqueeze(-1), biases, separation, share, agree, useful=level)
-                for part in parts
-            ]
+            [self.of(part)._plan(slack[part].unsqueeze(-1), biases, separation, share, agree) for part in parts]
         )
+
+    def level(self, slack: Tensor, separation: Streamable) -> Tensor:
+        """A lower bound of the log-sum-exp, (L,), that the nearest groups show, where groups need not serve."""
+        parts = torch.arange(self.states.shape[0], device=self.states.device).split(PLANNING)
+        mean = 0.0 if self.bias is None else self.index.biases(self.bias)[0]
+        levels = []
+        for part in parts:
+            some = self.of(part)
+            central = self.index.similarities(some.states, None)[0] + mean
+            levels.append(some._seen(central, slack[part].unsqueeze(-1), separation)[:, 0])
+        return torch.cat(levels)
 
     def _plan(
         self,
@@ -123,8 +130,6 @@ class Search:
         separation: Streamable,
         share: float,
         agree: Agree,
-        *,
-        useful: bool,
     ) -> Plan:
         index, sizes = self.index, self.index.sizes.float()
         # how many patterns there are raises what a group may weigh together, not what one of them may score
@@ -139,10 +144,9 @@ class Search:
             # the mean of exp(s) over a group is no less than exp at its centre, by Jensen's inequality
             level = (_log_sum_exp(central) - 2 * slack).to(level.dtype)
         some = _reaching(bounds, level + part).sum(-1) > _ENOUGH
-        if not useful:
-            # too many would be wanted even if the level were as high as it could be
-            highest = bounds.amax(-1, keepdim=True) + (0.0 if separation.sparse else math.log(len(index)))
-            some &= _reaching(bounds, highest + part).sum(-1) <= _MOST * len(index)
+        # not where too many would be wanted even if the level were as high as it could be
+        highest = bounds.amax(-1, keepdim=True) + (0.0 if separation.sparse else math.log(len(index)))
+        some &= _reaching(bounds, highest + part).sum(-1) <= _MOST * len(index)
         many = some.nonzero().flatten()
         # what the nearest groups hold is a better bound, but dear where there are few patterns in all
         if many.numel() and (self.rows.count >= _MANY or bool((level == -math.inf).any())):

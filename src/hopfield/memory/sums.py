@@ -1,0 +1,119 @@
+"""Sums of many weights and of what they weigh, whose rounding errors are bounded: of sums of few terms."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hopfield.core.kernels.online import OnlineSoftmax
+from hopfield.memory.bounds import accumulation
+
+# terms of the mean, and weights, that are summed in the data type of the scores, ...
+_FEW, WEIGHTS = 256, 64
+# ... blocks of scores to which sums of the mean go on, and how many of either are summed; what they give is added in
+# float64
+_TURNS, _PARTS = 8, 16
+
+
+def summation_error(dtype: torch.dtype, norm: float, mean: Tensor | float) -> Tensor | float:
+    """How far sums can take a mean, of vectors of norm up to `norm`, from that under the weights as computed.
+
+    The numerator is off by γ_n Σ p_i |x_i|, the denominator by γ_k: together γ_n norm + γ_k |m|, `mean` being |m| or
+    more. The weights are off by a few units themselves.
+    """
+    return accumulation(_FEW + _TURNS + _PARTS + 16, dtype) * norm + accumulation(WEIGHTS + _PARTS + 16, dtype) * mean
+
+
+class Sums(NamedTuple):
+    """Sums over some patterns, float64: the mean is mixed / total, the log-sum-exp reference + log(total)."""
+
+    total: Tensor
+    """Σ exp(s - r), (L,)."""
+    mixed: Tensor
+    """Σ exp(s - r) v, (L, v)."""
+
+    def times(self, factor: Tensor) -> Sums:
+        """Those for another reference; the factor is (L, 1)."""
+        return Sums(self.total * factor[:, 0], self.mixed * factor)
+
+    def plus(self, other: Sums) -> Sums:
+        """Those over both."""
+        return Sums(self.total + other.total, self.mixed + other.mixed)
+
+
+class CarefulSoftmax(OnlineSoftmax):
+    """The running log-sum-exp and mean with few terms a sum, for one memory (B = 1)."""
+
+    def __init__(self, states: Tensor, width: int, *, null: bool, reference: Tensor | None) -> None:
+        """`reference`, (L,): of the weights from the beginning to the end; None where it is to follow the scores."""
+        super().__init__(states, width, null=null)
+        assert self.mixed is not None
+        self.total, self.mixed = self.total.double(), self.mixed.double()
+        self._fixed = reference is not None
+        if reference is not None:
+            self.reference = reference.view(1, -1, 1)
+            self.total *= torch.exp2(-self.reference)
+            self._shift = bool((reference != 0).any())
+        self._parts: Tensor | None = None
+        self._turns = 0
+
+    def powers(self, scores: Tensor) -> Tensor:
+        """The weights of a block of scores, which are overwritten; not counted yet."""
+        if not self._fixed:
+            return super().powers(scores)
+        if self._first:
+            self._look(scores)
+        return self.shifted(scores)
+
+    def count(self, weights: Tensor) -> None:
+        """Add sums of `WEIGHTS` weights each, or less, (1, L, m), to the total."""
+        self.total += weights.sum(-1, keepdim=True, dtype=torch.float64)
+
+    def rescale(self, factor: Tensor) -> None:
+        """Multiply all sums, for another reference; the factor is (1, L, 1)."""
+        super().rescale(factor)
+        if self._parts is not None:
+            self._parts *= factor
+
+    def mix(self, weights: Tensor, values: Tensor) -> None:
+        """Add P V. (1, L, n), (1, n, v)."""
+        even = weights.shape[2] - weights.shape[2] % _FEW
+        if even < weights.shape[2]:
+            self.add(torch.bmm(weights[:, :, even:], values[:, even:]))
+        left, right = weights[0, :, :even].unflatten(1, (-1, _FEW)), values[0, :even].unflatten(0, (-1, _FEW))
+        if self._turns == _TURNS or (self._parts is not None and len(self._parts) != right.shape[0]):
+            self.settle()
+        # going on with a sum costs nothing, parting with it does
+        if self._parts is None:
+            self._parts = torch.bmm(left.transpose(0, 1), right)
+        else:
+            self._parts.baddbmm_(left.transpose(0, 1), right)
+        self._turns += 1
+
+    def settle(self) -> None:
+        """Add what has been summed so far to the mean."""
+        if self._parts is not None:
+            self.add(_sum(self._parts, 0))
+        self._parts, self._turns = None, 0
+
+
+def product(weights: Tensor, values: Tensor) -> Tensor:
+    """P V, of sums of few terms. (B, L, n), (B, n, v) -> (B, L, v), n small."""
+    if weights.shape[2] <= _FEW:
+        return torch.bmm(weights, values)
+    parts = zip(weights.split(_FEW, 2), values.split(_FEW, 1), strict=True)
+    return _sum(torch.stack([torch.bmm(left, right) for left, right in parts]), 0)
+
+
+def total(weights: Tensor) -> Tensor:
+    """The sums of rows (..., n), of sums of few terms."""
+    even = weights.shape[-1] - weights.shape[-1] % WEIGHTS
+    result = _sum(weights[..., :even].unflatten(-1, (-1, WEIGHTS)).sum(-1), -1)
+    return result if even == weights.shape[-1] else result + weights[..., even:].sum(-1)
+
+
+def _sum(parts: Tensor, axis: int) -> Tensor:
+    """The sum of parts, in float64 where they are many."""
+    return parts.sum(axis) if parts.shape[axis] <= _PARTS else parts.sum(axis, dtype=torch.float64)
