@@ -122,7 +122,7 @@ class Keeper:
             found = _reaching((self._level + self._tail).unsqueeze(-1), groups, heads, scores.numel() // _FULL)
             self._dense = found is None
             if found is not None:
-                self._note(*found.entries(), offset, scores.shape[2], None)
+                self._note(found.place, found.value, offset, scores.shape[2], None)
                 self._passed += scores.shape[2]
         return not self._dense
 
@@ -135,11 +135,10 @@ class Keeper:
         groups = _apart(weights[0])
         sums = groups.sum(1)
         found = self._heavy(groups, sums, left.reference) if self._careful else None
-        if found is not None and found.at.numel():
-            place, weight = found.entries()
-            weights.view(-1).index_fill_(0, place, 0.0)
+        if found is not None and found.place.numel():
+            weights.view(-1).index_fill_(0, found.place, 0.0)
             sums.view(-1).index_copy_(0, found.at, found.others())
-            self._note(place, weight, offset, weights.shape[2], left.reference)
+            self._note(found.place, found.value, offset, weights.shape[2], left.reference)
         return sums.unsqueeze(0)
 
     def _heavy(self, groups: Tensor, sums: Tensor, unit: Tensor) -> _Reaching | None:
@@ -252,29 +251,26 @@ def _apart(block: Tensor) -> Tensor:
 
 
 class _Reaching(NamedTuple):
-    """Groups of a block that hold entries that reach a floor."""
+    """Entries of a block that reach a floor, and the groups in which they were looked for."""
 
+    place: Tensor
+    """Where the entries lie in the block, (h,)."""
+    value: Tensor
+    """They, (h,)."""
     at: Tensor
     """Which groups, of all in one row, (k,)."""
-    place: Tensor
-    """Where their entries lie, (k, m)."""
-    entry: Tensor
-    """These, (k, m)."""
+    entries: Tensor
+    """What these hold, (k, m)."""
     reach: Tensor
-    """Which of them reach the floor, bool (k, m)."""
-
-    def entries(self) -> tuple[Tensor, Tensor]:
-        """The places of those, and they."""
-        at = self.reach.view(-1).nonzero().view(-1)
-        return self.place.view(-1)[at], self.entry.view(-1)[at]
+    """What of that reaches the floor, bool (k, m)."""
 
     def others(self) -> Tensor:
-        """The sums of the others, (k,)."""
-        return self.entry.masked_fill(self.reach, 0.0).sum(-1)
+        """The sums of what does not, (k,)."""
+        return self.entries.masked_fill(self.reach, 0.0).sum(-1)
 
 
 def _reaching(floor: Tensor, groups: Tensor, heads: Tensor, most: int) -> _Reaching | None:
-    """Groups that hold entries that reach a floor; None where these may be many.
+    """Entries that reach a floor; None where these may be many.
 
     There are many small operations here, each of which costs as much as hundreds of entries.
 
@@ -282,7 +278,7 @@ def _reaching(floor: Tensor, groups: Tensor, heads: Tensor, most: int) -> _Reach
         floor: one per state, (L, 1).
         groups: the entries, in groups, (L, m, g).
         heads: no entry of a group is larger, (L, g).
-        most: groups that are looked at.
+        most: groups that are looked at, and half of the entries that are found.
     """
     at = (heads >= floor).view(-1).nonzero()  # (k, 1)
     if at.shape[0] > most:
@@ -291,8 +287,12 @@ def _reaching(floor: Tensor, groups: Tensor, heads: Tensor, most: int) -> _Reach
     row = at.div(count, rounding_mode="floor")
     first = torch.add(at, row, alpha=(size - 1) * count)
     place = first + torch.arange(0, size * count, count, device=at.device)
-    entry = groups.take(place)
-    return _Reaching(at.view(-1), place, entry, entry >= floor[row.view(-1)])
+    entries = groups.take(place)
+    reach = entries >= floor[row.view(-1)]
+    which = reach.view(-1).nonzero().view(-1)
+    if which.shape[0] > 2 * most:
+        return None
+    return _Reaching(place.view(-1)[which], entries.view(-1)[which], at.view(-1), entries, reach)
 
 
 def portions(counts: Tensor, width: int = 1) -> Iterator[slice]:
