@@ -364,3 +364,22 @@ def test_an_outlier_does_not_spoil_a_tolerance_for_small_means():
     query = -torch.ones(4, 8) / 100
     found = AssociativeMemory(patterns, beta=1.0).retrieve(query, steps=1, tolerance=1e-3)
     holds(found, exact(query, patterns, patterns, 1.0)[0], 1e-3)
+
+
+@pytest.mark.parametrize("learnt", ["patterns", "values", "bias"])
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_whatever_is_stored_learns(dtype, indexed, learnt):
+    g, patterns, query = some("clustered", 5, dtype=dtype)
+    given = {"patterns": patterns, "values": normal(g, len(patterns), 3), "bias": normal(g, len(patterns)) / 10}
+    found = []
+    for options in ({}, {"tolerance": 1e-5}):
+        tensors = {name: tensor.to(dtype).clone() for name, tensor in given.items()}
+        tensors[learnt].requires_grad_()
+        memory = AssociativeMemory(tensors["patterns"], values=tensors["values"], bias=tensors["bias"], beta=9.0)
+        if indexed:
+            memory.build_index()
+        sums = [memory.retrieve(query, steps=1, **options).values.sum() for _ in range(2)]  # what is measured is kept
+        found += [torch.autograd.grad(own, tensors[learnt])[0] for own in sums]
+    for other in found[1:]:
+        assert torch.allclose(found[0], other, rtol=1e-3, atol=1e-4 * float(found[0].abs().max()))

@@ -12,7 +12,7 @@ from hopfield.memory import guess as guess_
 from hopfield.memory.bounded import Bounded
 from hopfield.memory.guess import Guess
 from hopfield.separation import Softmax, Softmax1
-from tests.core.catalogue import examples, generator, normal, yes
+from tests.core.catalogue import examples, normal, yes
 from tests.memory.certificates import KINDS, distance, exact, some
 
 each_separation = pytest.mark.parametrize("separation", [Softmax(), Softmax1()], ids=repr)
@@ -70,6 +70,22 @@ def test_the_bound_holds_over_many_blocks(seen, kind, separation, seed):
     assert bool((distance(found.state, states) <= found.error_bound).all())
 
 
+@each_separation
+@examples(20)
+def test_the_bound_holds_where_masks_leave_little(seen, separation, seed):
+    g, patterns, query = some(KINDS[seed % 4], seed, count=3000 + seed % 97, states=16)
+    mask = torch.ones(16, len(patterns), dtype=torch.bool)
+    mask[:2] = False
+    mask[0, -9:] = True  # nothing else is alive, or nothing at all
+    mask[2] = yes(g, len(patterns), chance=0.02)
+    mask[3, : len(patterns) // 2] = False
+    mask = mask[2:3] if seed % 3 == 0 else mask
+    beta = float(10 ** (3 * torch.rand((), generator=g) - 1))
+    tolerance = float(10 ** (-4 - 2 * torch.rand((), generator=g))) * float(patterns.norm(dim=-1).max())
+    wanted = exact(query, patterns, patterns, beta, mask=mask, separation=separation)[0]
+    holds(AssociativeMemory(patterns, beta=beta, separation=separation), query, wanted, tolerance, mask=mask)
+
+
 @pytest.mark.parametrize("off", [-1e9, -30.0, 3.0, 30.0, 1e9])
 @pytest.mark.parametrize("beta", [1.0, 30.0, 1000.0])
 @each_separation
@@ -99,19 +115,6 @@ def test_what_is_set_aside_is_bounded_where_much_would_have_to_be(seen, monkeypa
     wanted = exact(query, patterns, patterns, 3.0)[0]
     holds(AssociativeMemory(patterns, beta=3.0), query, wanted, 3e-7 * float(patterns.norm(dim=-1).max()))
     assert 0.5 <= seen["aside"] <= 3
-
-
-@examples(30)
-def test_portions_are_all_states_in_parts_that_fit(seed):
-    g = generator(seed)
-    counts = (10 ** (6 * torch.rand(40, generator=g))).long() * yes(g, 40, chance=0.8)
-    parts = list(aside.portions(counts, 3))
-    assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
-    assert parts[-1].stop == 40
-    for part in parts:
-        size = (part.stop - part.start) * int(counts[part].max()) * 3
-        assert part.stop - part.start == 1 or size <= aside._ENTRIES
-    assert not list(aside.portions(counts[:0]))
 
 
 def test_aside_of_nothing():

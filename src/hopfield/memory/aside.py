@@ -157,10 +157,11 @@ class Keeper:
         return found
 
     def _least(self, unit: Tensor) -> Tensor:
-        """Weights from which on patterns are set aside, (L, 1), in units (1, L, 1); more than 0."""
+        """Weights from which on patterns are set aside, (L, 1), in units (1, L, 1); more than those of no part."""
         if self._floor is None or unit is not self._unit_of_floor:
             floor = torch.exp2((self._level + self._depth).unsqueeze(-1) - finite(unit[0]))
-            self._floor, self._unit_of_floor = floor.clamp(min=torch.finfo(floor.dtype).tiny), unit
+            # what takes no part may weigh the smallest normal number
+            self._floor, self._unit_of_floor = floor.clamp(min=2 * torch.finfo(floor.dtype).tiny), unit
         return self._floor
 
     def _note(self, place: Tensor, value: Tensor, offset: int, count: int, unit: Tensor | None) -> None:

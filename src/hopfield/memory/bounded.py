@@ -40,8 +40,9 @@ _HEAVY, _EASE = 2.0**-12, 20
 _FEWER = 16
 # weights relative to the largest below which some are set to 0, or to this, in single and in double precision
 _FAINT, _FAINTEST = 2.0**-100, 2.0**-990
-# part of a tolerance that a pass plans with
-_MARGIN = 0.9
+# part of a tolerance that a pass plans with, and more of it where it nearly suffices: weights are even there, and
+# patterns less far from their mean than is reckoned with
+_MARGIN, _EVEN = 0.82, 0.16
 
 
 class Answer(NamedTuple):
@@ -176,11 +177,13 @@ class Bounded:
         return self.at(self.states[rows], rows)
 
     def _check(self, bound: Tensor, wanted: _Wanted) -> None:
-        if bound.numel() and not float(bound.max()) <= self.tolerance:
+        worst = float(bound.max()) if bound.numel() else 0.0
+        if not worst <= self.tolerance:
+            amount = f"{worst:.3g}" if math.isfinite(worst) else "any amount, so large are the numbers"
             kept = "" if self.stored.slack == 0 else " and the rounding of the patterns where they are kept"
             raise HopfieldError(
                 f"the tolerance {self.tolerance:g} cannot be kept for the mean of the {wanted.name}: rounding to "
-                f"{self.states.dtype}{kept} may change it by {float(bound.max()):.3g}; allow more than that, or store "
+                f"{self.states.dtype}{kept} may change it by {amount}; allow more than that, or store "
                 "the patterns more precisely"
             )
 
@@ -191,18 +194,19 @@ class Bounded:
         stored = self.stored
         if not (separation.sparse or math.isfinite(self.tolerance)):
             return None
-        own = stored.patterns.operand
-        learning = torch.is_grad_enabled() and isinstance(own, Tensor) and own.requires_grad
+        tensors = (stored.patterns.operand, None if stored.values is None else stored.values.operand, stored.bias)
+        learned = any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in tensors)
+        learning = torch.is_grad_enabled() and learned
         share = min(0.25, self.tolerance / (4 * norm) if norm else 1.0) / stored.peers.size
         with torch.no_grad():
             agree = stored.peers.highest if separation.sparse else stored.peers.log_sum_exp
-            # groups are compared in single precision, and visited without gradients of their patterns
+            # groups are compared in single precision, and visited without gradients of what is stored
             sound = bool(self._score_error(torch.float32).isfinite().all())
             if stored.index is None or not len(stored.index) or learning or not sound:
                 for part in self.states.split(PLANNING):  # the others may plan
                     agree(part.new_full((part.shape[0], 1), -math.inf))
                 return None
-            bias = None if stored.bias is None else stored.bias * self._number()
+            bias = None if stored.bias is None else stored.bias.double() * self._number()
             search = Search(stored.index, stored.patterns, self.states.detach() * self._number(), bias, self.mask)
             error = self._score_error(self.states.dtype)
             return search, search.plan(error, separation, share, agree)
@@ -418,7 +422,7 @@ class Bounded:
         if dtype != torch.float64:
             error = self._score_error(dtype) * wanted.norm + summation_error(dtype, wanted.norm, 0.0)
             light = self.tolerance / error.clamp(min=1e-300)
-            light = torch.where(light < 1, (_MARGIN * light).clamp(min=1e-9), light)
+            light = torch.where(light < 1, (light * (_MARGIN + _EVEN * light)).clamp(min=1e-9), light)
         least = unit(dtype)
         if math.isfinite(self.tolerance) and wanted.norm:
             least = max(least, min(_LEAST, self.tolerance / (32 * wanted.norm)))

@@ -44,7 +44,7 @@ class Guess(NamedTuple):
             known = levels.amax(0) - error - 1e-3
         if null:
             level, known = level.clamp(min=0.0), known.clamp(min=0.0)
-        return cls(level, known)
+        return cls(torch.maximum(level, known), known)
 
     def at_least(self, known: Tensor) -> Guess:
         """The same where more is known of the log-sum-exp."""

@@ -70,7 +70,6 @@ def _forward(problem: Problem, null: bool, aside: Aside, weigh: Weigh, start: in
             weights = online.powers(some)
             online.count(keeper.thinned(weights, block.start, online))
             online.mix(weights, values[:, block].to(weights.dtype))
-    online.settle()
     assert online.mixed is not None
     reference = online.reference[0].double()
     nothing = reference == -math.inf  # what takes no part weighs almost nothing, which adds up

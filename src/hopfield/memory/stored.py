@@ -72,7 +72,7 @@ class Stored:
             return cls(
                 rows,
                 own,
-                None if bias is None else bias.double(),
+                bias,
                 None,
                 norm,
                 norm if own is None else own.norm(),

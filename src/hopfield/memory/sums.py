@@ -10,11 +10,9 @@ from torch import Tensor
 from hopfield.core.kernels.online import OnlineSoftmax
 from hopfield.memory.bounds import accumulation
 
-# terms of the mean, and weights, that are summed in the data type of the scores, ...
-_FEW, WEIGHTS = 256, 64
-# ... blocks of scores to which sums of the mean go on, and how many of either are summed; what they give is added in
-# float64
-_TURNS, _PARTS = 8, 16
+# terms of the mean, and weights, that are summed in the data type of the scores; how many such sums are, and what they
+# give is added in float64
+_FEW, WEIGHTS, _PARTS = 128, 64, 32
 
 
 def summation_error(dtype: torch.dtype, norm: float, mean: Tensor | float) -> Tensor | float:
@@ -23,7 +21,7 @@ def summation_error(dtype: torch.dtype, norm: float, mean: Tensor | float) -> Te
     The numerator is off by γ_n Σ p_i |x_i|, the denominator by γ_k: together γ_n norm + γ_k |m|, `mean` being |m| or
     more. The weights are off by a few units themselves.
     """
-    return accumulation(_FEW + _TURNS + _PARTS + 16, dtype) * norm + accumulation(WEIGHTS + _PARTS + 16, dtype) * mean
+    return accumulation(_FEW + _PARTS + 16, dtype) * norm + accumulation(WEIGHTS + _PARTS + 16, dtype) * mean
 
 
 class Sums(NamedTuple):
@@ -56,8 +54,6 @@ class CarefulSoftmax(OnlineSoftmax):
             self.reference = reference.view(1, -1, 1)
             self.total *= torch.exp2(-self.reference)
             self._shift = bool((reference != 0).any())
-        self._parts: Tensor | None = None
-        self._turns = 0
 
     def powers(self, scores: Tensor) -> Tensor:
         """The weights of a block of scores, which are overwritten; not counted yet."""
@@ -71,32 +67,13 @@ class CarefulSoftmax(OnlineSoftmax):
         """Add sums of `WEIGHTS` weights each, or less, (1, L, m), to the total."""
         self.total += weights.sum(-1, keepdim=True, dtype=torch.float64)
 
-    def rescale(self, factor: Tensor) -> None:
-        """Multiply all sums, for another reference; the factor is (1, L, 1)."""
-        super().rescale(factor)
-        if self._parts is not None:
-            self._parts *= factor
-
     def mix(self, weights: Tensor, values: Tensor) -> None:
         """Add P V. (1, L, n), (1, n, v)."""
         even = weights.shape[2] - weights.shape[2] % _FEW
+        left, right = weights[0, :, :even].unflatten(1, (-1, _FEW)), values[0, :even].unflatten(0, (-1, _FEW))
+        self.add(_sum(torch.bmm(left.transpose(0, 1), right), 0))
         if even < weights.shape[2]:
             self.add(torch.bmm(weights[:, :, even:], values[:, even:]))
-        left, right = weights[0, :, :even].unflatten(1, (-1, _FEW)), values[0, :even].unflatten(0, (-1, _FEW))
-        if self._turns == _TURNS or (self._parts is not None and len(self._parts) != right.shape[0]):
-            self.settle()
-        # going on with a sum costs nothing, parting with it does
-        if self._parts is None:
-            self._parts = torch.bmm(left.transpose(0, 1), right)
-        else:
-            self._parts.baddbmm_(left.transpose(0, 1), right)
-        self._turns += 1
-
-    def settle(self) -> None:
-        """Add what has been summed so far to the mean."""
-        if self._parts is not None:
-            self.add(_sum(self._parts, 0))
-        self._parts, self._turns = None, 0
 
 
 def product(weights: Tensor, values: Tensor) -> Tensor:

@@ -53,7 +53,10 @@ class OnlineSoftmax:
         if not self._ask or bool(rises.any()):
             # a reference of 0 where that is near enough saves subtracting it
             risen = torch.where(rises, torch.where(top.abs() <= _SLACK, 0.0, top), self.reference)
-            self.rescale(torch.exp2(self.reference - finite(risen)))
+            factor = torch.exp2(self.reference - finite(risen))
+            self.total *= factor
+            if self.mixed is not None:
+                self.mixed *= factor
             self.reference = risen
             self._shift = not self._ask or bool(((risen != 0) & (risen != -math.inf)).any())
         return self.shifted(scores)
@@ -72,12 +75,6 @@ class OnlineSoftmax:
         if self._spread:
             self._clamp = not self._ask or bool(scores.amin() - scores.amax() < self._lowest)
         self._first = False
-
-    def rescale(self, factor: Tensor) -> None:
-        """Multiply all sums, for another reference; the factor is (B, L, 1)."""
-        self.total *= factor
-        if self.mixed is not None:
-            self.mixed *= factor
 
     def count(self, weights: Tensor) -> None:
         """Add the weights of a block (B, L, n) to the total."""
