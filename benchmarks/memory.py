@@ -285,7 +285,7 @@ def _risen(call: Callable[[], Any]) -> float:
     _forget_peak()
     before = _status("VmRSS")
     call()
-    return _status("VmHWM") - before
+    return max(0.0, _status("VmHWM") - before)
 
 
 def _compared(title: str, first: str, numbers: dict[str, dict[str, dict[str, Any]]]) -> str:
