@@ -509,7 +509,7 @@ class Bounded:
     def _score_error(self, dtype: torch.dtype) -> Tensor:
         """How far scores computed in a data type may be from those of the patterns that were stored, float64 (L,)."""
         stored = self.stored
-        length = torch.linalg.vector_norm(self.states.detach(), dim=-1, dtype=torch.float64) * (1 + 1e-6)
+        length = self._length
         rounded = score_error(self._number(), length, stored.norm, stored.bias_size, stored.patterns.width, dtype)
         total: Tensor = rounded + self._number() * length * stored.slack
         # what overflows is off by anything
@@ -521,5 +521,10 @@ class Bounded:
     def _highest_score(self) -> Tensor:
         """A bound of the size of all scores, float64 (L,)."""
         stored = self.stored
-        length = torch.linalg.vector_norm(self.states.detach(), dim=-1, dtype=torch.float64) * (1 + 1e-6)
-        return self._number() * torch.clamp(length * stored.norm + stored.bias_size, min=stored.bias_size)
+        return self._number() * torch.clamp(self._length * stored.norm + stored.bias_size, min=stored.bias_size)
+
+    @cached_property
+    def _length(self) -> Tensor:
+        """|ξ|, or a little more, float64 (L,)."""
+        length: Tensor = torch.linalg.vector_norm(self.states.detach(), dim=-1, dtype=torch.float64)
+        return length * (1 + 1e-6)

@@ -57,11 +57,7 @@ class CarefulSoftmax(OnlineSoftmax):
 
     def powers(self, scores: Tensor) -> Tensor:
         """The weights of a block of scores, which are overwritten; not counted yet."""
-        if not self._fixed:
-            return super().powers(scores)
-        if self._first:
-            self._look(scores)
-        return self.shifted(scores)
+        return self.shifted(scores) if self._fixed else super().powers(scores)
 
     def count(self, weights: Tensor) -> None:
         """Add sums of `WEIGHTS` weights each, or less, (1, L, m), to the total."""

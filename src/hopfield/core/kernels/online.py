@@ -46,8 +46,6 @@ class OnlineSoftmax:
 
     def powers(self, scores: Tensor) -> Tensor:
         """The same, not counted yet."""
-        if self._first:
-            self._look(scores)
         top = scores.amax(-1, keepdim=True)
         rises = top > self.reference + _SLACK
         if not self._ask or bool(rises.any()):
@@ -63,18 +61,15 @@ class OnlineSoftmax:
 
     def shifted(self, scores: Tensor) -> Tensor:
         """The same, of scores that need no other reference."""
+        if self._first and self._spread:
+            self._clamp = not self._ask or bool(scores.amin() - scores.amax() < self._lowest)
+        self._first = False
         if self._shift:
             scores -= finite(self.reference)
         if self._clamp:
             # what would be denormal is beneath rounding in any case, and several times slower
             scores.clamp_(min=self._lowest)
         return scores.exp2_()
-
-    def _look(self, scores: Tensor) -> None:
-        """See in the first scores how far apart they lie."""
-        if self._spread:
-            self._clamp = not self._ask or bool(scores.amin() - scores.amax() < self._lowest)
-        self._first = False
 
     def count(self, weights: Tensor) -> None:
         """Add the weights of a block (B, L, n) to the total."""
