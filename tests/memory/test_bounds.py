@@ -68,5 +68,38 @@ def test_sums_of_products_are_off_by_no_more_than_their_bound(dtype, seed):
     assert bounds.accumulation(count, dtype) == pytest.approx(count * bounds.unit(dtype), rel=1e-3)
 
 
+def sizes_of_sums(products, g):
+    """What all sums in some order, of some order of terms, are in size, together."""
+    parts, total = list(products[torch.randperm(len(products), generator=g)]), 0.0
+    chain = bool(torch.rand((), generator=g) < 0.5)
+    while len(parts) > 1:
+        at = 0 if chain else int(torch.randint(0, len(parts) - 1, (), generator=g))
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        total += abs(float(parts[at]))
+    return total
+
+
+@pytest.mark.parametrize("entries", ["even", "normal", "few"])
+@examples(30)
+def test_whatever_order_products_are_summed_in_they_count_as_no_more_terms(entries, seed):
+    g = generator(seed)
+    size = int(torch.randint(1, 40, (), generator=g))
+    one = {"even": torch.ones(size).double(), "normal": normal(g, size), "few": normal(g, size) ** 9}[entries]
+    terms = float(bounds.product_terms(one[None]))
+    assert 1 <= terms <= size
+    for two in (normal(g, size), one, normal(g, size).sign() * one, normal(g, size) ** 5):
+        products = one * two
+        rounded = sizes_of_sums(products, g) + float(products.abs().sum())
+        assert rounded <= terms * float(one.norm() * two.norm()) * (1 + 1e-12)
+
+
+def test_sums_of_even_entries_count_least_and_those_of_one_entry_most():
+    assert float(bounds.product_terms(torch.ones(1, 64))) < 0.7 * 64  # two thirds, the integral of a root
+    assert float(bounds.product_terms(torch.eye(64)[:1])) == 64
+    # neither what underflows nor nothing at all
+    assert float(bounds.product_terms(torch.full((1, 9), 1e-200, dtype=torch.float64))) < 8
+    assert float(bounds.product_terms(torch.zeros(1, 9))) == 9
+
+
 def test_more_terms_than_the_data_type_can_count_have_no_bound():
     assert bounds.accumulation(1 << 12, torch.float16) == math.inf

@@ -19,7 +19,15 @@ from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import above, maxima
 from hopfield.errors import HopfieldError
 from hopfield.memory.aside import Aside, Heavy, portions
-from hopfield.memory.bounds import accumulation, left_out_error, mean_error, score_error, sparse_change, unit
+from hopfield.memory.bounds import (
+    accumulation,
+    left_out_error,
+    mean_error,
+    product_terms,
+    score_error,
+    sparse_change,
+    unit,
+)
 from hopfield.memory.guess import Guess
 from hopfield.memory.index.mean import group_mean
 from hopfield.memory.index.search import PLANNING, Plan, Search, taken
@@ -510,7 +518,8 @@ class Bounded:
         """How far scores computed in a data type may be from those of the patterns that were stored, float64 (L,)."""
         stored = self.stored
         length = self._length
-        rounded = score_error(self._number(), length, stored.norm, stored.bias_size, stored.patterns.width, dtype)
+        width = stored.patterns.width
+        rounded = score_error(self._number(), length, stored.norm, stored.bias_size, width, dtype, self._terms)
         total: Tensor = rounded + self._number() * length * stored.slack
         # what overflows is off by anything
         within = (self._highest_score() < torch.finfo(dtype).max / 16) & (
@@ -522,6 +531,14 @@ class Bounded:
         """A bound of the size of all scores, float64 (L,)."""
         stored = self.stored
         return self._number() * torch.clamp(self._length * stored.norm + stored.bias_size, min=stored.bias_size)
+
+    @cached_property
+    def _terms(self) -> Tensor | float:
+        """As how many terms the products with each state round, (L,), where the tolerance may depend on that."""
+        stored = self.stored
+        size = self._number() * self._length * stored.norm * max(stored.norm, stored.value_norm)
+        error = accumulation(stored.patterns.width + 8, torch.float32) * size
+        return product_terms(self.states.detach()) if bool((error > self.tolerance / 2).any()) else math.inf
 
     @cached_property
     def _length(self) -> Tensor:

@@ -29,14 +29,35 @@ def accumulation(terms: int, dtype: torch.dtype) -> float:
     return product / (1 - product) if product < 1 else math.inf
 
 
+def product_terms(vectors: Tensor) -> Tensor:
+    """As how many terms, float64 (L,), inner products with vectors ξ (L, d) round: τ ≤ d, |error| ≤ u τ |x| |ξ|.
+
+    In whatever order d products are summed, the sums are of d terms at most, of d - 1, ..., of two, and each is rounded
+    by u of its size. A sum of k terms is no larger than |x| times the length of the k largest entries of ξ, by Cauchy
+    and Schwarz; and the products together are rounded by u |x| |ξ|. What is of second order lies within γ_d τ / d.
+    """
+    sizes = vectors.abs().sort(-1, descending=True).values.double()
+    lengths = (sizes / sizes[..., :1]).square().cumsum(-1).sqrt()
+    terms: Tensor = 1 + lengths[..., 1:].sum(-1) / lengths[..., -1]
+    return terms.nan_to_num(nan=math.inf).clamp(max=vectors.shape[-1])
+
+
 def score_error(
-    beta: Tensor | float, length: Tensor, norm: float, bias: float, width: int, dtype: torch.dtype
+    beta: Tensor | float,
+    length: Tensor,
+    norm: float,
+    bias: float,
+    width: int,
+    dtype: torch.dtype,
+    terms: Tensor | float = math.inf,
 ) -> Tensor:
     """How far rounding can take a score β (x·ξ + b), for |ξ| = `length`, |x| ≤ `norm`, |b| ≤ `bias`, d = `width`.
 
-    The product has d terms; scaling, the bias and the subtraction of a reference round up to eight times more.
+    The product has d terms, or counts as `terms` if that is less; scaling, the bias and the subtraction of a reference
+    round up to eight times more.
     """
-    return accumulation(width + 8, dtype) * beta * (length * norm + bias)
+    share = torch.as_tensor(terms).clamp(max=width).add(8).div(width + 8)
+    return accumulation(width + 8, dtype) * beta * (share * length * norm + bias)
 
 
 def mean_error(rough: Tensor, fine: Tensor, light: Tensor, scatter: Tensor, mean: Tensor, norm: float) -> Tensor:

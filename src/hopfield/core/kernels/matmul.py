@@ -6,6 +6,7 @@ and the shapes alone, never on the data.
 """
 
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,13 @@ def _onednn() -> bool:
     """Whether oneDNN's product is there and wider than the default."""
     wide = "AVX512" in torch.backends.cpu.get_cpu_capability()
     return wide and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+@cache
+def _level() -> bool:
+    """Whether PyTorch's default is as fast as oneDNN's product: on Intel's own processors."""
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "Intel" in str(told.get("cpu_name", ""))
 
 
 @cache
@@ -45,16 +53,19 @@ def _fits(left: Tensor, right: Tensor, size: int) -> bool:
     )
 
 
-def similarities(states: Tensor, patterns: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Q Kᵀ + bias without gradients. (B, L, d), (B, N, d), (N,) -> (B, L, N)."""
+def similarities(states: Tensor, patterns: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
+    """Q Kᵀ + bias without gradients. (B, L, d), (B, N, d), (N,) -> (B, L, N).
+
+    Written to `out`, (B, L, N), where that costs nothing: oneDNN always takes new memory.
+    """
     batch, rows, width = states.shape
     columns = patterns.shape[1]
-    if batch == 1 and _fits(states, patterns, rows * columns * width):
+    if batch == 1 and _fits(states, patterns, rows * columns * width) and (out is None or not _level()):
         flat = torch.ops.mkldnn._linear_pointwise(states[0], patterns[0], bias, "none", [], "")
         return flat.unsqueeze(0)  # type: ignore[no-any-return]  # torch.ops is untyped
     if bias is None:
-        return torch.bmm(states, patterns.mT)
-    return torch.baddbmm(bias, states, patterns.mT)
+        return torch.bmm(states, patterns.mT, out=out)
+    return torch.baddbmm(bias, states, patterns.mT, out=out)
 
 
 def mix(weights: Tensor, values: Tensor) -> Tensor:

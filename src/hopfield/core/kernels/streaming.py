@@ -72,8 +72,17 @@ def tiles(problem: Problem) -> Iterator[slice]:
     return (slice(start, min(start + _STATES, states)) for start in range(0, max(1, states), _STATES))
 
 
-def scores(problem: Problem, block: slice, scale: float = 1.0) -> Tensor:
-    """Scores of a block of patterns times `scale`; `problem.states` is already multiplied by it. -> (B, L, block)."""
+def room(problem: Problem) -> Tensor:
+    """Memory for the scores of one block after the other: what is new each time must be mapped and cleared first."""
+    first = next(blocks(problem), slice(0, 0))
+    return problem.states.new_empty(math.prod(problem.states.shape[:2]) * (first.stop - first.start))
+
+
+def scores(problem: Problem, block: slice, scale: float = 1.0, *, room: Tensor | None = None) -> Tensor:
+    """Scores of a block of patterns times `scale`; `problem.states` is already multiplied by it. -> (B, L, block).
+
+    They may lie in the `room` of the problem, and be overwritten by the next ones.
+    """
     states, bias, mask = problem.states, problem.bias, problem.mask
     patterns = problem.patterns[:, block].to(states.dtype)
     row = None
@@ -82,7 +91,9 @@ def scores(problem: Problem, block: slice, scale: float = 1.0) -> Tensor:
         bias = bias * scale if scale != 1.0 else bias
         if bias.shape[:2] == (1, 1) and bias.shape[2] == patterns.shape[1]:
             row, bias = bias[0, 0], None  # added by the product itself
-    result = similarities(states, patterns, row)
+    shape = (*states.shape[:2], patterns.shape[1])
+    out = None if room is None else room[: math.prod(shape)].view(shape)
+    result = similarities(states, patterns, row, out=out)
     if bias is not None:
         result += bias
     if mask is not None:
