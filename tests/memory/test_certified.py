@@ -1,5 +1,7 @@
 """Certified retrieval: every result is as near to the exact one as its bound says, and that is near enough."""
 
+import copy
+import io
 import math
 
 import pytest
@@ -227,6 +229,33 @@ def test_an_index_knows_when_it_is_out_of_date():
         memory.retrieve(torch.ones(3), tolerance=0.1)
     memory.build_index()
     assert float(memory.retrieve(torch.ones(3), tolerance=0.1).state[0]) > 4
+
+
+def reopened(memory):
+    """What another process gets."""
+    written = io.BytesIO()
+    torch.save(memory, written)
+    return torch.load(io.BytesIO(written.getvalue()), weights_only=False)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, reopened])
+def test_copies_keep_the_index_and_know_as_well_when_it_is_out_of_date(copied):
+    _, patterns, query = some("clustered", 0, count=3000)
+    memory = AssociativeMemory(patterns.clone().mul_(1.0), beta=100.0, values=patterns.clone())
+    memory.build_index()
+    wanted = memory.retrieve(query, steps=1, tolerance=1e-3)
+    other = copied(memory)
+    found = other.retrieve(query, steps=1, tolerance=1e-3)
+    assert torch.equal(found.state, wanted.state)
+    assert torch.equal(found.visited, wanted.visited)
+    other.patterns[0] = 0.0
+    for stale in (other, copied(other)):
+        with pytest.raises(HopfieldError, match="changed since the index was built"):
+            stale.retrieve(query, tolerance=1e-3)
+    other = copied(memory) if copied is not copy.copy else AssociativeMemory(patterns, values=patterns.clone())
+    other.retrieve(query, steps=1, tolerance=1.0)
+    other.values[:] = 0.0  # what is known of values, too
+    assert float(other.retrieve(query, steps=1, tolerance=1.0).values.norm()) == 0
 
 
 def test_heavy_patterns_and_double_precision_where_single_is_not_enough(monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -67,8 +67,8 @@ class AssociativeMemory:
         self.bias = None if bias is None else check_bias(bias, self.patterns)
         self.beta = check_scalar(beta)
         self.separation = resolve(separation)
-        self._measured: tuple[Any, Stored] | None = None
-        self._index: tuple[Any, Index] | None = None
+        self._measured: tuple[list[_Mark], Stored] | None = None
+        self._index: tuple[_Mark, Index] | None = None
 
     def __len__(self) -> int:
         """The number of stored patterns N."""
@@ -176,7 +176,7 @@ class AssociativeMemory:
         groups = None if self._index is None else self._stored().index
         self.patterns = torch.cat([self.patterns, patterns])
         if groups is not None:
-            self._index = (_version(self.patterns), groups.joined(Index.of(TensorRows(patterns.detach()))))
+            self._index = (_Mark(self.patterns), groups.joined(Index.of(TensorRows(patterns.detach()))))
         if self.values is not None and values is not None:
             self.values = torch.cat([self.values, values.to(self.values)])
         if self.bias is not None and bias is not None:
@@ -192,7 +192,7 @@ class AssociativeMemory:
         groups = None if self._index is None else self._stored().index
         self.patterns = self.patterns[keep]
         if groups is not None:
-            self._index = (_version(self.patterns), groups.kept(keep))
+            self._index = (_Mark(self.patterns), groups.kept(keep))
         self.values = None if self.values is None else self.values[keep]
         self.bias = None if self.bias is None else self.bias[keep]
 
@@ -216,7 +216,7 @@ class AssociativeMemory:
             HopfieldError: neither faiss (`hopfield[index]`) nor scikit-learn (`hopfield[learn]`) is installed.
         """
         made = Index.of(TensorRows(self.patterns.detach()), size=size, seed=seed, progress=progress)
-        self._index = (_version(self.patterns), made)
+        self._index = (_Mark(self.patterns), made)
 
     def to(self, target: torch.device | torch.dtype | str) -> AssociativeMemory:
         """The same memory on another device or in another floating-point dtype; this one stays as it is."""
@@ -228,7 +228,7 @@ class AssociativeMemory:
             bias=None if self.bias is None else self.bias.to(target),
         )
         if self._index is not None and made.patterns.dtype == self.patterns.dtype:  # rounding would move patterns
-            made._index = (_version(made.patterns), self._index[1].to(made.patterns.device))
+            made._index = (_Mark(made.patterns), self._index[1].to(made.patterns.device))
         return made
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -434,13 +434,12 @@ class AssociativeMemory:
     def _stored(self) -> Stored:
         """What certified associations need to know, measured anew where the tensors have changed."""
         tensors = (self.patterns, self.values, self.bias)
-        state = tuple(map(_version, tensors))
-        if self._measured is None or self._measured[0] != state:
-            self._measured = (state, Stored.of_tensors(*tensors))
+        if self._measured is None or not all(map(_Mark.still, self._measured[0], tensors)):
+            self._measured = (list(map(_Mark, tensors)), Stored.of_tensors(*tensors))
         stored = self._measured[1]
         if self._index is None:
             return stored
-        if self._index[0] != state[0]:
+        if not self._index[0].still(self.patterns):
             raise HopfieldError("the patterns were changed since the index was built: call build_index() again")
         return stored.with_index(self._index[1])
 
@@ -461,6 +460,21 @@ class AssociativeMemory:
         return query
 
 
-def _version(tensor: Tensor | None) -> tuple[int, int] | None:
-    """What differs where a tensor is another one, or was written to."""
-    return None if tensor is None else (id(tensor), tensor._version)
+class _Mark:
+    """A tensor, or none, as it is now; a copy of a mark, with the tensor, says the same of the tensor's copy."""
+
+    def __init__(self, tensor: Tensor | None) -> None:
+        self._tensor = tensor
+        self._written = None if tensor is None else tensor._version
+
+    def still(self, tensor: Tensor | None) -> bool:
+        """Whether this is that tensor, not written to since."""
+        return tensor is self._tensor and (tensor is None or tensor._version == self._written)
+
+    def __getstate__(self) -> tuple[Tensor | None, bool]:
+        return self._tensor, self.still(self._tensor)
+
+    def __setstate__(self, state: tuple[Tensor | None, bool]) -> None:
+        # copies count what is written to them from 0
+        self._tensor, still = state
+        self._written = None if self._tensor is None else self._tensor._version if still else -1
