@@ -113,7 +113,10 @@ class Kind:
     def check(self, path: Path, metadata: dict[str, str]) -> None:
         """Refuse metadata of another kind, or of a later version."""
         if metadata.get("format") != self.format:
-            raise HopfieldError(f"{path} is a safetensors file but not a {self.noun} written by {self.writer}")
+            raise HopfieldError(
+                f"{path} is a safetensors file but not a {self.noun} written by {self.writer}; make a {self.noun} of "
+                f"what it holds and write that with {self.writer}"
+            )
         if not metadata.get("version", "").isdecimal():
             raise HopfieldError(f"{path} is damaged: it states no format version")
         version = int(metadata["version"])

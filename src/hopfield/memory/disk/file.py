@@ -100,7 +100,7 @@ def _read_npy(path: Path) -> tuple[dict[str, Column], dict[str, Any]]:
     if len(shape) != 2 or fortran or dtype.str not in kinds:
         raise HopfieldError(
             f"{path} must hold patterns (N, d), row by row, of float16, float32 or float64; it holds {dtype} of shape "
-            f"{shape}{', column by column' if fortran else ''}"
+            f"{shape}{', column by column' if fortran else ''}; convert it with numpy and save it anew"
         )
     if len(mapped) < offset + shape[0] * shape[1] * dtype.itemsize:
         raise HopfieldError(f"{path} is truncated: it has {len(mapped)} bytes, too few for {shape} of {dtype}")
