@@ -9,7 +9,7 @@ import torch
 
 from hopfield import AssociativeMemory
 from hopfield.errors import HopfieldError
-from hopfield.memory import bounded
+from hopfield.memory import soft
 from hopfield.memory.index import search
 from hopfield.separation import Entmax, Normmax, Softmax, Softmax1, Sparsemax, TopK
 from tests.core.catalogue import Sharper, examples, generator, normal, yes
@@ -264,7 +264,7 @@ def test_heavy_patterns_and_double_precision_where_single_is_not_enough(monkeypa
     memory = AssociativeMemory(patterns, beta=300.0)
     wanted = exact(query, patterns, patterns, 300.0)[0]
     holds(memory.retrieve(query, steps=1, tolerance=1e-4), wanted, 1e-4)
-    monkeypatch.setattr(bounded, "_HEAVY", 0.5)
+    monkeypatch.setattr(soft, "_HEAVY", 0.5)
     holds(memory.retrieve(query, steps=1, tolerance=1e-5), wanted, 1e-5)
 
 

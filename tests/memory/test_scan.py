@@ -9,8 +9,8 @@ from hopfield import AssociativeMemory
 from hopfield.core.kernels import streaming
 from hopfield.memory import aside
 from hopfield.memory import guess as guess_
-from hopfield.memory.bounded import Bounded
 from hopfield.memory.guess import Guess
+from hopfield.memory.soft import Soft
 from hopfield.separation import Softmax, Softmax1
 from tests.core.catalogue import examples, normal, yes
 from tests.memory.certificates import KINDS, distance, exact, some
@@ -93,7 +93,7 @@ def test_a_wrong_guess_costs_time_alone(seen, monkeypatch, separation, beta, off
     _, patterns, query = some("uniform", 3, count=3000, states=9)
     nothing = torch.full((9,), -math.inf).double()
     guess = Guess(torch.full_like(nothing, off), nothing)
-    monkeypatch.setattr(Bounded, "_guess", lambda self: guess)
+    monkeypatch.setattr(Soft, "_guess", lambda self: guess)
     wanted = exact(query, patterns, patterns, beta, separation=separation)[0]
     holds(AssociativeMemory(patterns, beta=beta, separation=separation), query, wanted, 1e-4)
 

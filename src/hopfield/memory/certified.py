@@ -17,8 +17,9 @@ from hopfield.core.separation import Softmax1, TopK
 from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import largest
 from hopfield.memory.aside import Heavy, portions
-from hopfield.memory.bounded import Bounded, scores_by_block
+from hopfield.memory.bounded import Bounded
 from hopfield.memory.bounds import unit
+from hopfield.memory.scored import scores_by_block
 from hopfield.memory.stored import Stored
 
 # how many of the largest weights are looked at before all are

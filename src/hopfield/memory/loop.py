@@ -9,9 +9,9 @@ from torch import Tensor
 
 from hopfield.core.gradients import fixed_point, unroll
 from hopfield.core.retrieval import Retrieval, check_loop, stands, until_converged, warn_of_moving
-from hopfield.memory.bounded import Answer
 from hopfield.memory.certified import Certified
 from hopfield.memory.rows import TensorRows
+from hopfield.memory.scored import Answer
 
 # relative tolerance of the linear system behind the implicit gradient
 _ADJOINT = 1e-6
