@@ -13,6 +13,7 @@ from hopfield.core.kernels.streaming import (
     blocks,
     in_units,
     normalizers,
+    room,
     scores,
     stream,
     tiles,
@@ -90,6 +91,23 @@ def test_scores_of_pieces(bias, mask):
             close(scores(p.rows(rows), block), whole(p)[:, rows, block])
     doubled = p._replace(states=2 * p.states)
     close(scores(doubled, slice(1, 5), 2.0), 2 * whole(p)[..., 1:5])
+
+
+@pytest.mark.parametrize("bias", [None, (1, 1, 700), (1, 5, 700)])
+@pytest.mark.parametrize("mask", [None, (1, 5, 700)])
+def test_the_scores_of_all_blocks_lie_in_one_room(monkeypatch, bias, mask):
+    monkeypatch.setattr(streaming, "_TILE", 1000)
+    p = problem(generator(3), 1, 5, 700, 3, bias=bias, mask=mask)
+    memory = room(p)
+    assert memory.numel() == 5 * 256
+    for block in blocks(p):  # the last one is shorter
+        found = scores(p, block, room=memory)
+        assert found.data_ptr() == memory.data_ptr()
+        assert found.is_contiguous()
+        close(found, whole(p)[..., block])
+        memory.fill_(math.nan)
+    nothing = p._replace(patterns=p.patterns[:, :0])
+    assert room(nothing).numel() == 0
 
 
 # ------------------------------------------------------------------------------------------------ against the dense way
