@@ -8,6 +8,7 @@ import torch
 from hopfield.core.kernels.online import LOG2E
 from hopfield.memory import aside
 from hopfield.memory.aside import Aside, Keeper
+from hopfield.memory.scan import _even
 from hopfield.memory.sums import CarefulSoftmax
 from tests.core.catalogue import examples, generator, normal, yes
 
@@ -35,16 +36,16 @@ def test_what_is_set_aside_and_what_is_left_are_all(fixed, kind, seed):
     keeper = Keeper(asked, count, torch.float32)
     kept = torch.zeros_like(scores).double()
     left_out = torch.zeros(count, dtype=torch.bool)
-    for start in range(0, count, 1024):
-        block = scores[:, start : start + 1024].unsqueeze(0).clone()
+    for own in _even(slice(start, min(start + 1024, count)) for start in range(0, count, 1024)):
+        start, block = own.start, scores[:, own].unsqueeze(0).clone()
         if keeper.leaves_out(block, start, online):
-            left_out[start : start + 1024] = True
+            left_out[own] = True
             continue
         weights = online.powers(block)
         sums = keeper.thinned(weights, start, online)
         online.count(sums)
         assert torch.allclose(sums.sum(-1), weights.sum(-1), rtol=1e-5)
-        kept[:, start : start + 1024] = (weights * torch.exp2(online.reference))[0].double()
+        kept[:, own] = (weights * torch.exp2(online.reference))[0].double()
     parts, rest = keeper.found(online)
     heavy = torch.zeros_like(scores, dtype=torch.bool)
     for part, found in parts:

@@ -4,6 +4,7 @@ import copy
 import io
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from hopfield import AssociativeMemory
 from hopfield.errors import HopfieldError
 from hopfield.memory import soft
 from hopfield.memory.index import search
+from hopfield.memory.rows import largest_norm
 from hopfield.separation import Entmax, Normmax, Softmax, Softmax1, Sparsemax, TopK
 from tests.core.catalogue import Sharper, examples, generator, normal, yes
 from tests.memory.certificates import KINDS, distance, exact, some
@@ -210,6 +212,10 @@ def test_a_tolerance_that_cannot_be_kept_is_refused(way):
         memory_of(way, patterns).retrieve(query, tolerance=1e-12)
 
 
+def test_a_tolerance_may_be_a_number_of_numpy():
+    AssociativeMemory(torch.eye(3)).retrieve(torch.ones(3), tolerance=np.float32(0.1))
+
+
 @pytest.mark.parametrize("tolerance", [0, -1.0, float("nan"), "small"])
 def test_a_tolerance_must_be_above_zero(tolerance):
     with pytest.raises(HopfieldError, match="tolerance must be a number above 0"):
@@ -256,6 +262,92 @@ def test_copies_keep_the_index_and_know_as_well_when_it_is_out_of_date(copied):
     other.retrieve(query, steps=1, tolerance=1.0)
     other.values[:] = 0.0  # what is known of values, too
     assert float(other.retrieve(query, steps=1, tolerance=1.0).values.norm()) == 0
+
+
+def test_tensors_made_in_inference_mode():
+    with torch.inference_mode():
+        patterns = normal(generator(1), 300, 4).float()
+    memory = AssociativeMemory(patterns, beta=2.0)
+    memory.build_index(size=8)
+    query = normal(generator(2), 5, 4).float()
+    holds(memory.retrieve(query, steps=1, tolerance=1e-3), exact(query, patterns, patterns, 2.0)[0], 1e-3)
+    with torch.inference_mode():
+        memory.add(query)
+    assert len(memory) == 305
+    memory.retrieve(query, steps=1, tolerance=1e-3)
+
+
+@pytest.mark.parametrize("of", ["patterns", "values", "bias"])
+def test_what_was_written_to_since_is_refused(way, of):
+    g = generator(3)
+    patterns, values, bias = normal(g, 600, 4).float(), normal(g, 600, 2).float(), normal(g, 600).float()
+    memory = memory_of(way, patterns, values=values, bias=bias, beta=3.0)
+    query = normal(g, 5, 4).float().requires_grad_()
+    found = memory.retrieve(query, steps=1, tolerance=1e-3)
+    early = memory.retrieve(query, steps=1, tolerance=1e-3)
+    energy = early.energy
+    slope = torch.autograd.grad(early.state.sum() + early.values.sum(), query)[0]
+    getattr(memory, of).mul_(1.5)
+    for late in (lambda: found.energy, lambda: found.support(0.9), lambda: found.top(2), lambda: found.weights):
+        with pytest.raises(HopfieldError, match="were changed since this retrieval: read its energy"):
+            late()
+    assert torch.equal(early.energy, energy)
+    loss = found.state.sum() + found.values.sum()
+    if of == "bias":  # of which there is a copy, multiplied by β
+        assert torch.equal(torch.autograd.grad(loss, query)[0], slope)
+    else:
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+@pytest.mark.parametrize("reduced", ["autocast", "medium"])
+def test_reduced_precision_that_others_asked_for_is_not_used(way, reduced):
+    g = generator(4)
+    patterns, query = normal(g, 3000, 64).float(), normal(g, 50, 64).float()
+    wanted = exact(query, patterns, patterns, 1.0)[0]
+    memory = memory_of(way, patterns)
+    plain = memory.retrieve(query, steps=1, tolerance=1e-2)
+    before = torch.get_float32_matmul_precision()
+    try:
+        if reduced == "medium":
+            torch.set_float32_matmul_precision("medium")
+        with torch.autocast("cpu", torch.bfloat16, enabled=reduced == "autocast"):
+            found = memory.retrieve(query, steps=1, tolerance=1e-2)
+            holds(found, wanted, 1e-2)
+            assert torch.equal(found.state, plain.state)
+            assert torch.equal(found.top(3)[0], plain.top(3)[0])
+            assert torch.equal(found.weights, plain.weights)
+        assert torch.get_float32_matmul_precision() == ("medium" if reduced == "medium" else before)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_values_that_overflow_the_data_type_of_the_states_are_refused(way):
+    patterns, query = normal(generator(5), 300, 8).float(), normal(generator(6), 4, 8).float()
+    memory = memory_of(way, patterns, values=1e50 * normal(generator(7), 300, 3).double())
+    with pytest.raises(HopfieldError, match="by any amount, so large are the numbers"):
+        memory.retrieve(query, steps=1, tolerance=1e45)
+
+
+@pytest.mark.parametrize("dtypes", [(torch.float32, torch.float64), (torch.float64, torch.float32)], ids=str)
+@pytest.mark.parametrize("beta", [1.0, 20.0])
+def test_values_of_another_data_type(way, dtypes, beta):
+    g = generator(8)
+    patterns, values = normal(g, 600, 4).to(dtypes[0]), normal(g, 600, 2).to(dtypes[1])
+    query = normal(g, 9, 4).to(dtypes[0]).requires_grad_()
+    found = memory_of(way, patterns, values=values, beta=beta).retrieve(query, steps=1, tolerance=1e-2)
+    holds(found, exact(query.detach(), patterns, values, beta)[0], 1e-2)
+    slope = torch.autograd.grad(found.values.sum(), query)[0]
+    again = query.detach().double().requires_grad_()
+    mean = torch.softmax(beta * again @ patterns.double().mT, -1) @ values.double()
+    near(slope.double(), torch.autograd.grad(mean.sum(), again)[0], 1e-3)
+
+
+@pytest.mark.parametrize("width", [20_000, 150_528])
+def test_long_rows_are_no_longer_than_what_is_known_of_them(width):
+    rows = torch.full((3, width), 0.9)
+    for laid in (rows, rows.t().contiguous().t()):
+        assert float(laid.double().norm(dim=-1).amax()) <= largest_norm(laid, torch.float32)
 
 
 def test_heavy_patterns_and_double_precision_where_single_is_not_enough(monkeypatch):

@@ -10,7 +10,9 @@ from hopfield.core.kernels import streaming
 from hopfield.memory import aside
 from hopfield.memory import guess as guess_
 from hopfield.memory.guess import Guess
+from hopfield.memory.scan import _even
 from hopfield.memory.soft import Soft
+from hopfield.memory.sums import WEIGHTS
 from hopfield.separation import Softmax, Softmax1
 from tests.core.catalogue import examples, normal, yes
 from tests.memory.certificates import KINDS, distance, exact, some
@@ -123,3 +125,10 @@ def test_aside_of_nothing():
     assert torch.equal(found.state, torch.zeros(2, 3))
     assert not found.error_bound.any()
     assert math.isfinite(float(found.visited.max()))
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1000, 1024, 1025])
+def test_blocks_are_even_but_for_what_is_left_of_them(count):
+    found = list(_even(slice(start, min(start + 256, count)) for start in range(0, count, 256)))
+    assert [i for block in found for i in range(count)[block]] == list(range(count))
+    assert all((own := block.stop - block.start) % WEIGHTS == 0 or 0 < own < WEIGHTS for block in found)

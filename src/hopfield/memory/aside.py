@@ -102,10 +102,10 @@ class Keeper:
         self._dense, self._few = False, True
 
     def leaves_out(self, scores: Tensor, offset: int, left: OnlineSoftmax) -> bool:
-        """Take what matters out of a block of scores (1, L, n), and leave out the others; or neither.
+        """Take what matters out of a block of scores, and leave out the others; or neither.
 
         Args:
-            scores: of some patterns.
+            scores: of some patterns, (1, L, n), n a multiple of `WEIGHTS` or less than that.
             offset: the first of these.
             left: what was left in the blocks before.
         """
@@ -253,7 +253,7 @@ class _Entries(NamedTuple):
 
 def _apart(block: Tensor) -> Tensor:
     """A block (L, n) in groups, (L, n / m, m)."""
-    groups: Tensor = block.unflatten(1, (-1, WEIGHTS if block.shape[1] % WEIGHTS == 0 else block.shape[1]))
+    groups: Tensor = block.unflatten(1, (-1, min(WEIGHTS, block.shape[1])))
     return groups
 
 

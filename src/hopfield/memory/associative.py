@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from hopfield.memory.certified import Certified
 from hopfield.memory.checks import check_bias, check_kept, check_mask, check_rows, check_scalar
 from hopfield.memory.index.groups import GROUP, Index
 from hopfield.memory.loop import retrieve as certified_retrieve
+from hopfield.memory.marks import Mark
 from hopfield.memory.rows import TensorRows
 from hopfield.memory.stored import Stored
 from hopfield.progress import Progress
@@ -67,8 +69,8 @@ class AssociativeMemory:
         self.bias = None if bias is None else check_bias(bias, self.patterns)
         self.beta = check_scalar(beta)
         self.separation = resolve(separation)
-        self._measured: tuple[list[_Mark], Stored] | None = None
-        self._index: tuple[_Mark, Index] | None = None
+        self._measured: Stored | None = None
+        self._index: tuple[Mark, Index] | None = None
 
     def __len__(self) -> int:
         """The number of stored patterns N."""
@@ -113,7 +115,8 @@ class AssociativeMemory:
         With a `tolerance` every update is certified: `Retrieval.error_bound` is a proved bound on how far each result
         is from that of the exact update in real arithmetic, and no larger than the tolerance. An index
         (`build_index`) then lets each query look at few patterns where β is large enough for few to matter;
-        `Retrieval.visited` says how many it looked at. Results are of float32 at least.
+        `Retrieval.visited` says how many it looked at. Results are of float32 at least, in its full precision whatever
+        autocast and `torch.set_float32_matmul_precision` allow.
 
         Args:
             query: (*batch, d), finite.
@@ -176,7 +179,7 @@ class AssociativeMemory:
         groups = None if self._index is None else self._stored().index
         self.patterns = torch.cat([self.patterns, patterns])
         if groups is not None:
-            self._index = (_Mark(self.patterns), groups.joined(Index.of(TensorRows(patterns.detach()))))
+            self._index = (Mark(self.patterns), groups.joined(Index.of(TensorRows(patterns.detach()))))
         if self.values is not None and values is not None:
             self.values = torch.cat([self.values, values.to(self.values)])
         if self.bias is not None and bias is not None:
@@ -192,7 +195,7 @@ class AssociativeMemory:
         groups = None if self._index is None else self._stored().index
         self.patterns = self.patterns[keep]
         if groups is not None:
-            self._index = (_Mark(self.patterns), groups.kept(keep))
+            self._index = (Mark(self.patterns), groups.kept(keep))
         self.values = None if self.values is None else self.values[keep]
         self.bias = None if self.bias is None else self.bias[keep]
 
@@ -216,7 +219,7 @@ class AssociativeMemory:
             HopfieldError: neither faiss (`hopfield[index]`) nor scikit-learn (`hopfield[learn]`) is installed.
         """
         made = Index.of(TensorRows(self.patterns.detach()), size=size, seed=seed, progress=progress)
-        self._index = (_Mark(self.patterns), made)
+        self._index = (Mark(self.patterns), made)
 
     def to(self, target: torch.device | torch.dtype | str) -> AssociativeMemory:
         """The same memory on another device or in another floating-point dtype; this one stays as it is."""
@@ -228,7 +231,7 @@ class AssociativeMemory:
             bias=None if self.bias is None else self.bias.to(target),
         )
         if self._index is not None and made.patterns.dtype == self.patterns.dtype:  # rounding would move patterns
-            made._index = (_Mark(made.patterns), self._index[1].to(made.patterns.device))
+            made._index = (Mark(made.patterns), self._index[1].to(made.patterns.device))
         return made
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -413,7 +416,7 @@ class AssociativeMemory:
         return loop(self._certified(states, mask, tolerance))
 
     def _certified(self, states: Tensor, mask: Tensor | None, tolerance: float) -> Certified:
-        if not (isinstance(tolerance, int | float) and tolerance > 0):
+        if not (isinstance(tolerance, Real) and tolerance > 0):
             raise HopfieldError(f"tolerance must be a number above 0, got {tolerance!r}")
         separation = self.separation
         if not isinstance(separation, Streamable):
@@ -434,14 +437,13 @@ class AssociativeMemory:
     def _stored(self) -> Stored:
         """What certified associations need to know, measured anew where the tensors have changed."""
         tensors = (self.patterns, self.values, self.bias)
-        if self._measured is None or not all(map(_Mark.still, self._measured[0], tensors)):
-            self._measured = (list(map(_Mark, tensors)), Stored.of_tensors(*tensors))
-        stored = self._measured[1]
+        if self._measured is None or not all(map(Mark.still, self._measured.marks, tensors)):
+            self._measured = Stored.of_tensors(*tensors)
         if self._index is None:
-            return stored
+            return self._measured
         if not self._index[0].still(self.patterns):
             raise HopfieldError("the patterns were changed since the index was built: call build_index() again")
-        return stored.with_index(self._index[1])
+        return self._measured.with_index(self._index[1])
 
     def _states(self, query: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         if not isinstance(query, Tensor):
@@ -458,23 +460,3 @@ class AssociativeMemory:
                 f"too large for {query.dtype}, take a memory of a wider dtype"
             )
         return query
-
-
-class _Mark:
-    """A tensor, or none, as it is now; a copy of a mark, with the tensor, says the same of the tensor's copy."""
-
-    def __init__(self, tensor: Tensor | None) -> None:
-        self._tensor = tensor
-        self._written = None if tensor is None else tensor._version
-
-    def still(self, tensor: Tensor | None) -> bool:
-        """Whether this is that tensor, not written to since."""
-        return tensor is self._tensor and (tensor is None or tensor._version == self._written)
-
-    def __getstate__(self) -> tuple[Tensor | None, bool]:
-        return self._tensor, self.still(self._tensor)
-
-    def __setstate__(self, state: tuple[Tensor | None, bool]) -> None:
-        # copies count what is written to them from 0
-        self._tensor, still = state
-        self._written = None if self._tensor is None else self._tensor._version if still else -1

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hopfield.errors import HopfieldError
+from hopfield.memory.precision import full_precision
 from hopfield.memory.scored import Answer, Scored, Wanted
 from hopfield.memory.soft import Soft
 from hopfield.memory.sparse import Sparse
@@ -44,7 +45,9 @@ class Bounded(Scored):
         self._check(answer.bound, wanted)
         return answer
 
+    @full_precision()
     def _answer(self, wanted: Wanted) -> Answer:
+        self.stored.check()
         if not self.states.shape[0]:
             none = torch.zeros(0, dtype=torch.float64, device=self.states.device)
             mean = self.states.sum() * self.states.new_zeros(0, wanted.rows.width)
@@ -53,7 +56,9 @@ class Bounded(Scored):
         beta = peers.entered(self.beta) if isinstance(self.beta, Tensor) else self.beta
         way = Sparse if self.separation.sparse else Soft
         states = peers.entered(self.states)
-        return way(self.stored, states, beta, self.mask, self.separation, self.tolerance).found(wanted)
+        answer = way(self.stored, states, beta, self.mask, self.separation, self.tolerance).found(wanted)
+        # values may be of a wider data type than states
+        return answer._replace(bound=torch.where(answer.mean.isfinite().all(-1), answer.bound, math.inf))
 
     def _check(self, bound: Tensor, wanted: Wanted) -> None:
         worst = float(bound.max()) if bound.numel() else 0.0

@@ -19,6 +19,7 @@ from hopfield.core.separation.gather import largest
 from hopfield.memory.aside import Heavy, portions
 from hopfield.memory.bounded import Bounded
 from hopfield.memory.bounds import unit
+from hopfield.memory.precision import full_precision
 from hopfield.memory.scored import scores_by_block
 from hopfield.memory.stored import Stored
 
@@ -32,8 +33,10 @@ _WEIGHTS = 1 << 24
 class Certified(Bounded):
     """One association of states with a memory, within a tolerance."""
 
+    @full_precision()
     def weights(self) -> Tensor:
         """All weights, (L, N)."""
+        self.stored.check()
         problem = self._problem(None, self.states.dtype)
         empty = self.states.new_zeros(self.states.shape[0], 0)
         own = torch.cat([empty, *(scores_of(problem, block)[0] for block in blocks(problem))], -1)
@@ -58,8 +61,10 @@ class Certified(Bounded):
         moved = stored.height_error if self.mask is None else Stored.height_slack(stored.norm, stored.slack)
         return (self.answer.level_bound / self._number() + moved + rounding).to(self.states.dtype)
 
+    @full_precision()
     def top(self, k: int) -> tuple[Tensor, Tensor]:
         """The k largest weights and their patterns, (L, k) each."""
+        self.stored.check()
         if not self.separation.sparse:
             scores, which = self._largest(k)
             level = finite(self.answer.level)
@@ -152,6 +157,7 @@ class Certified(Bounded):
     def _peak(self) -> Tensor:
         """The largest ½|x|² + b of those that take part, (1 or L,)."""
         stored = self.stored
+        stored.check()
         if self.mask is None:
             return torch.full((1,), stored.height, dtype=torch.float64, device=self.states.device)
         heights = [torch.full((self.mask.shape[0],), -math.inf, dtype=torch.float64, device=self.states.device)]

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hopfield.memory.bounds import accumulation
+
 
 class Rows(ABC):
     """A matrix (N, d) that is read in blocks, and by index.
@@ -91,5 +93,6 @@ def largest_norm(rows: Tensor, dtype: torch.dtype) -> float:
     most = float(torch.linalg.vector_norm(rows, dim=-1, dtype=dtype).amax())
     if not most and not bool(rows.any()):
         return 0.0
-    # squares may underflow
-    return most * (1 + 1e-5) + math.sqrt(rows.shape[1] * torch.finfo(dtype).tiny)
+    # sums of many squares are off by more, and squares may underflow
+    width = rows.shape[1]
+    return most * (1 + max(1e-5, accumulation(width + 8, dtype))) + math.sqrt(width * torch.finfo(dtype).tiny)

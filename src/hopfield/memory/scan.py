@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -23,7 +24,7 @@ from hopfield.core.kernels.streaming import (
 from hopfield.core.separation import Softmax, Softmax1
 from hopfield.core.separation.base import finite
 from hopfield.memory.aside import Aside, Heavy, Keeper
-from hopfield.memory.sums import CarefulSoftmax, Sums
+from hopfield.memory.sums import WEIGHTS, CarefulSoftmax, Sums
 
 
 class Weigh(Protocol):
@@ -59,6 +60,13 @@ def finished(light: Sums, reference: Tensor, heavy: tuple[Sums, Tensor], rest: T
     return Pass(mean, base[:, 0] + whole.total.log(), light.total / total, part, rest)
 
 
+def _even(blocks: Iterable[slice]) -> Iterator[slice]:
+    """Blocks of multiples of as many patterns as are summed at once, and what is left of them."""
+    for block in blocks:
+        even = block.stop - (block.stop - block.start) % WEIGHTS
+        yield from (part for part in (slice(block.start, even), slice(even, block.stop)) if part.start < part.stop)
+
+
 def _forward(problem: Problem, null: bool, aside: Aside, weigh: Weigh, start: int) -> Pass:
     values = problem.values
     assert values is not None
@@ -66,7 +74,7 @@ def _forward(problem: Problem, null: bool, aside: Aside, weigh: Weigh, start: in
     online = CarefulSoftmax(problem.states, values.shape[2], null=null, reference=aside.reference(problem.states.dtype))
     keeper = Keeper(aside, problem.patterns.shape[1], problem.states.dtype)
     memory = room(problem)
-    for block in blocks(problem):
+    for block in _even(blocks(problem)):
         some = scores(problem, block, LOG2E, room=memory)
         if not keeper.leaves_out(some, block.start, online):
             weights = online.powers(some)
@@ -102,14 +110,15 @@ class _Scan(torch.autograd.Function):
         found = Pass(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
         ctx.mark_non_differentiable(found.light, found.part, found.rest)
         ctx.null, ctx.problem = null, problem
-        ctx.save_for_backward(found.mean, found.level)
+        # inputs are saved so that it is noticed if they are written to
+        ctx.save_for_backward(found.mean, found.level, mask, *(some for some in problem if isinstance(some, Tensor)))
         return found
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivatives()
         problem: Problem = ctx.problem
-        mean, level = ctx.saved_tensors
+        mean, level, *_ = ctx.saved_tensors
         dtype = problem.states.dtype
         # in powers of two, in two parts of which one is small
         base = finite(level) * LOG2E

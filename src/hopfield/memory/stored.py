@@ -8,7 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from hopfield.errors import HopfieldError
 from hopfield.memory.index.groups import Index
+from hopfield.memory.marks import Mark
 from hopfield.memory.peers import ALONE, Peers
 from hopfield.memory.rows import Rows, TensorRows
 
@@ -33,6 +35,7 @@ class Stored:
         slack: how far a pattern that is read may be from the one that was stored.
         value_slack: the same of the values.
         peers: who holds the patterns. What is here is this process's part; the numbers above are those of all.
+        marks: of the tensors that all this is of: patterns, values, bias.
     """
 
     patterns: Rows
@@ -47,6 +50,15 @@ class Stored:
     value_slack: float
     height_error: float = 0.0
     peers: Peers = ALONE
+    marks: tuple[Mark, ...] = ()
+
+    def check(self) -> None:
+        """Refuse to go on with what was known of tensors that were written to since."""
+        if not all(mark.untouched for mark in self.marks):
+            raise HopfieldError(
+                "the patterns, values or biases were changed since this retrieval: read its energy, weights and "
+                "support before that, or retrieve again"
+            )
 
     @cached_property
     def height(self) -> float:
@@ -80,6 +92,7 @@ class Stored:
                 _peak(rows, bias),
                 rows.slack,
                 rows.slack if own is None else own.slack,
+                marks=(Mark(patterns), Mark(values), Mark(bias)),
             )
 
 

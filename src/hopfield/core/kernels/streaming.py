@@ -23,6 +23,7 @@ from hopfield.errors import HopfieldError
 _TILE = 1 << 20  # scores per tile: 4 MiB in float32, the second-level caches of a few cores
 _TILE_ACCELERATOR = 1 << 26
 _STATES = 1024  # states per tile
+_EVEN = 64  # numbers of patterns per tile are multiples of this, but for the last
 
 
 class Problem(NamedTuple):
@@ -62,7 +63,7 @@ def blocks(problem: Problem) -> Iterator[slice]:
     batch, states, width = problem.states.shape
     count = problem.patterns.shape[1]
     tile = _TILE if problem.states.device.type == "cpu" else _TILE_ACCELERATOR
-    size = max(256, min(tile // max(1, batch * states), tile // max(1, width)))
+    size = max(256, min(tile // max(1, batch * states), tile // max(1, width)) // _EVEN * _EVEN)
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 

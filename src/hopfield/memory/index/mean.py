@@ -14,7 +14,7 @@ from hopfield.core.separation.base import finite
 from hopfield.memory.aside import Heavy
 from hopfield.memory.index.groups import Visit
 from hopfield.memory.index.search import LEAST, Found, Plan, Search, taken
-from hopfield.memory.rows import Rows
+from hopfield.memory.rows import Rows, TensorRows
 from hopfield.memory.scan import Pass, Weigh, finished
 from hopfield.memory.sums import Sums, product, total
 
@@ -34,7 +34,7 @@ def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool,
         weights = visit.scores - reference[visit.states]
         weights[heavy.add(visit, visit.scores >= floor[visit.states])] = LEAST
         weights = weights.clamp_(min=LEAST).exp_()
-        rows = visit.patterns if values is search.rows else taken(values, visit.which)
+        rows = visit.patterns if values is search.rows else taken(values, visit.which).to(weights.dtype)
         total_.index_add_(0, who, total(weights).flatten().double())
         mixed.index_add_(0, who, product(weights, rows).flatten(0, 1).double())
     light = Sums(total_.masked_fill_(nothing[:, 0], 0.0), mixed.masked_fill_(nothing, 0.0))
@@ -68,14 +68,16 @@ class _GroupMean(torch.autograd.Function):
         found = _forward(search, plan, values, weigh, null, share)
         ctx.mark_non_differentiable(found.light, found.part, found.rest)
         ctx.search, ctx.plan, ctx.values = search, plan, values
-        ctx.save_for_backward(found.mean, found.level)
+        # inputs are saved so that it is noticed if they are written to
+        inputs = (rows.tensor for rows in (search.rows, values) if isinstance(rows, TensorRows))
+        ctx.save_for_backward(found.mean, found.level, *inputs)
         return found
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivatives()
         search: Search = ctx.search
-        mean, level = ctx.saved_tensors
+        mean, level, *_ = ctx.saved_tensors
         dtype = search.states.dtype
         offset = (grads[1] - (grads[0] * mean).sum(-1)).to(dtype).unsqueeze(-1)
         above = grads[0].to(dtype)
@@ -86,7 +88,7 @@ class _GroupMean(torch.autograd.Function):
         for visit in search.visits(ctx.plan.wanted):
             who = visit.states
             weights = visit.scores.sub_(reference[who]).sub_(rest[who]).exp_()
-            values = visit.patterns if ctx.values is search.rows else taken(ctx.values, visit.which)
+            values = visit.patterns if ctx.values is search.rows else taken(ctx.values, visit.which).to(dtype)
             slopes = torch.bmm(above[who], values.mT).add_(offset[who]).mul_(weights)
             result.index_add_(0, who.flatten(), torch.bmm(slopes, visit.patterns).flatten(0, 1))
         return None, None, None, None, None, None, result
