@@ -186,7 +186,7 @@ def headline() -> tuple[dict[str, Any], list[str]]:
             last = make
         query = asked(patterns)
         name = f"{make.__name__}, queries {'near some' if asked is near else 'anywhere'}"
-        for beta in (10.0, 20.0, 30.0, 60.0, 100.0, SHARP, 300.0):
+        for beta in (10.0, 20.0, 25.0, 30.0, 40.0, 60.0, 100.0, SHARP, 300.0):
             memory.beta = beta
             calls: dict[str, Callable[[], Any]] = {
                 "attention": partial(attention, query, patterns, beta),
