@@ -54,8 +54,8 @@ def test_what_is_set_aside_and_what_is_left_are_all(fixed, kind, seed):
             heavy[row, which[alive]] = True
     exact = torch.exp2(scores.double())
     light = exact.masked_fill(heavy | left_out, 0.0)
-    # what is less than 2^-100 of the whole may vanish
-    assert bool(((kept - light).abs() <= 1e-4 * light + 2.0**-100 * whole.unsqueeze(-1)).all())
+    # what is less than 2^-74 of the whole may count as that
+    assert bool(((kept - light).abs() <= 1e-4 * light + 2.0**-74 * whole.unsqueeze(-1)).all())
     assert bool((exact.masked_fill(heavy | ~left_out, 0.0).sum(-1).log2() <= rest + 1e-6).all())
     if kind == "sharp":
         assert bool((light.sum(-1) <= 0.35 * whole).all())

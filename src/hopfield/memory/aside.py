@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hopfield.core.kernels.online import LOG2E, OnlineSoftmax
+from hopfield.core.kernels.online import LOG2E, OnlineSoftmax, least_power
 from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import packed
 from hopfield.memory.sums import WEIGHTS
@@ -161,8 +161,8 @@ class Keeper:
         """Weights from which on patterns are set aside, (L, 1), in units (1, L, 1); more than those of no part."""
         if self._floor is None or unit is not self._unit_of_floor:
             floor = torch.exp2((self._level + self._depth).unsqueeze(-1) - finite(unit[0]))
-            # what takes no part may weigh the smallest normal number
-            self._floor, self._unit_of_floor = floor.clamp(min=2 * torch.finfo(floor.dtype).tiny), unit
+            # what takes no part weighs that or less
+            self._floor, self._unit_of_floor = floor.clamp(min=2 * 2 ** least_power(floor.dtype)), unit
         return self._floor
 
     def _note(self, found: _Reaching, count: int, offset: int, unit: Tensor | None) -> None:

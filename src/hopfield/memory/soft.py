@@ -31,7 +31,7 @@ _HEAVY, _EASE = 2.0**-12, 20
 # times which is tried first
 _FEWER = 16
 # weights relative to the largest below which some are set to 0, or to this, in single and in double precision
-_FAINT, _FAINTEST = 2.0**-100, 2.0**-990
+_FAINT, _FAINTEST = 2.0**-74, 2.0**-940
 # part of a tolerance that a pass plans with, and more of it where it nearly suffices: weights are even there, and
 # patterns less far from their mean than is reckoned with
 _MARGIN, _EVEN = 0.82, 0.16

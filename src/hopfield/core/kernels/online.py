@@ -13,6 +13,14 @@ LOG2E = math.log2(math.e)
 """Scores are multiplied by this before they come here."""
 # scores that stay within 2^±_SLACK of the reference need no new one: exp2 neither overflows nor loses anything
 _SLACK = 24.0
+# scores of a block that are looked at to see whether weights turn denormal
+_LOOK = 64
+
+
+def least_power(dtype: torch.dtype) -> float:
+    """log2 of the least weight: its products with values are not denormal, which may take a hundred times as long."""
+    info = torch.finfo(dtype)
+    return math.log2(info.tiny) - math.log2(info.eps) + 3  # -100 for float32, -967 for float64
 
 
 class OnlineSoftmax:
@@ -34,7 +42,7 @@ class OnlineSoftmax:
         self._first = True
         self._clamp = False
         self._spread = spread
-        self._lowest = math.log2(torch.finfo(states.dtype).tiny)
+        self._lowest = least_power(states.dtype)
         # what a processor decides at once would stall an accelerator
         self._ask = states.device.type == "cpu"
 
@@ -61,13 +69,14 @@ class OnlineSoftmax:
 
     def shifted(self, scores: Tensor) -> Tensor:
         """The same, of scores that need no other reference."""
-        if self._first and self._spread:
-            self._clamp = not self._ask or bool(scores.amin() - scores.amax() < self._lowest)
+        if self._spread and not self._clamp:
+            some = scores if self._first else scores[..., :_LOOK]
+            self._clamp = not self._ask or bool(some.amin() - self.reference.amax() < self._lowest)
         self._first = False
         if self._shift:
             scores -= finite(self.reference)
         if self._clamp:
-            # what would be denormal is beneath rounding in any case, and several times slower
+            # beneath rounding in any case
             scores.clamp_(min=self._lowest)
         return scores.exp2_()
 
