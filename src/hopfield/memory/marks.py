@@ -8,8 +8,8 @@ from torch import Tensor
 class Mark:
     """A tensor, or none, as it is now; a copy of a mark, with the tensor, says the same of the tensor's copy.
 
-    What is written through other names of the memory (`tensor.data`, a numpy array) is not seen, nor what is written to
-    a tensor that was made in inference mode.
+    What is written through other names of the memory (`tensor.data[:]`, a numpy array) is not seen, nor what is written
+    to a tensor that was made in inference mode.
     """
 
     def __init__(self, tensor: Tensor | None) -> None:

@@ -17,7 +17,7 @@ from hopfield.core.kernels.streaming import (
     backward_rows,
     blocks,
     refuse_second_derivatives,
-    room,
+    room_for,
     scores,
     tiles,
 )
@@ -73,7 +73,7 @@ def _forward(problem: Problem, null: bool, aside: Aside, weigh: Weigh, start: in
     problem = problem._replace(states=problem.states * LOG2E)
     online = CarefulSoftmax(problem.states, values.shape[2], null=null, reference=aside.reference(problem.states.dtype))
     keeper = Keeper(aside, problem.patterns.shape[1], problem.states.dtype)
-    memory = room(problem)
+    memory = room_for(problem)
     for block in _even(blocks(problem)):
         some = scores(problem, block, LOG2E, room=memory)
         if not keeper.leaves_out(some, block.start, online):

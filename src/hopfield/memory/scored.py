@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Self, TypeVar
@@ -15,7 +15,7 @@ from hopfield.core.kernels.streaming import Problem, blocks
 from hopfield.core.kernels.streaming import scores as scores_of
 from hopfield.core.separation import Streamable
 from hopfield.memory.aside import Heavy
-from hopfield.memory.bounds import accumulation, product_terms, score_error
+from hopfield.memory.bounds import product_terms, score_error
 from hopfield.memory.index.search import PLANNING, Plan, Search, taken
 from hopfield.memory.peers import Weighed
 from hopfield.memory.rows import Rows
@@ -61,6 +61,15 @@ def joined(parts: list[T], states: list[Tensor]) -> T:
     return made
 
 
+def mended(found: T, kept: Tensor, again: Callable[[Tensor], T]) -> T:
+    """What was found, and, for the states for which that will not do, what is found again."""
+    if bool(kept.all()):
+        return found
+    few, others = kept.nonzero().flatten(), (~kept).nonzero().flatten()
+    own: T = type(found)(*(entry[few] for entry in found))
+    return joined([own, again(others)], [few, others])
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
     """One association of states with a memory, within a tolerance.
@@ -92,8 +101,9 @@ class Scored:
         return replace(self, states=self.states.detach(), beta=beta)
 
     def _of(self, rows: Tensor) -> Self:
-        """The association of some of the states."""
-        return self.at(self.states[rows], rows)
+        """The association of some of the states, in their order."""
+        # all of them keep what is known of them
+        return self if len(rows) == len(self.states) else self.at(self.states[rows], rows)
 
     @property
     def count(self) -> int:
@@ -173,9 +183,9 @@ class Scored:
     def _terms(self) -> Tensor | float:
         """As how many terms the products with each state round, (L,), where the tolerance may depend on that."""
         stored = self.stored
-        size = self._number() * self._length * stored.norm * max(stored.norm, stored.value_norm)
-        error = accumulation(stored.patterns.width + 8, torch.float32) * size
-        return product_terms(self.states.detach()) if bool((error > self.tolerance / 2).any()) else math.inf
+        error = score_error(self._number(), self._length, stored.norm, 0.0, stored.patterns.width, torch.float32)
+        moved = error * max(stored.norm, stored.value_norm)
+        return product_terms(self.states.detach()) if bool((moved > self.tolerance / 2).any()) else math.inf
 
     @cached_property
     def _length(self) -> Tensor:

@@ -18,7 +18,7 @@ from hopfield.memory.index.mean import group_mean
 from hopfield.memory.index.search import Plan, Search
 from hopfield.memory.peers import Weighed
 from hopfield.memory.scan import Weigh, scan
-from hopfield.memory.scored import Answer, Scored, Wanted, joined
+from hopfield.memory.scored import Answer, Scored, Wanted, joined, mended
 from hopfield.memory.sums import Sums, summation_error
 
 # states of which is seen what nearest groups tell; of how many one must gain, and how much, for all to look
@@ -46,15 +46,14 @@ class Soft(Scored):
         peers = self.stored.peers
         answer = self._bounded(peers.merged(self._near(wanted)), wanted, self.states.dtype)
         # in double precision, and with a level that is known, where that was not enough; each state by itself
-        kept = answer.bound <= self.tolerance
-        if not bool(kept.all()):
-            few, others = kept.nonzero().flatten(), (~kept).nonzero().flatten()
-            rest = self._of(others)
-            known = (answer.level - answer.level_bound)[others].nan_to_num(nan=-math.inf)
-            passed = peers.merged(rest._pass(wanted, torch.float64, Guess(known, known)))
-            careful = rest._bounded(passed, wanted, torch.float64)
-            answer = joined([Answer(*(entry[few] for entry in answer)), careful], [few, others])
-        return answer
+        known = (answer.level - answer.level_bound).nan_to_num(nan=-math.inf)
+
+        def careful(others: Tensor) -> Answer:
+            rest, level = self._of(others), known[others]
+            passed = peers.merged(rest._pass(wanted, torch.float64, Guess(level, level)))
+            return rest._bounded(passed, wanted, torch.float64)
+
+        return mended(answer, answer.bound <= self.tolerance, careful)
 
     def _near(self, wanted: Wanted) -> Weighed:
         """Softmax in the data type of the states, by groups where these serve, over all patterns for other states."""
@@ -80,11 +79,11 @@ class Soft(Scored):
             # what other processes hold belongs to the whole
             known = found._replace(level=torch.maximum(found.level, plan.level[:, 0]))
             kept = self._bounded(known, wanted, self.states.dtype).bound <= self.tolerance
-        if bool(kept.all()):
-            return found
-        few, others = kept.nonzero().flatten(), (~kept).nonzero().flatten()
-        again = self._of(others)._over_groups(search.of(others), plan.of(others), wanted, share[others])
-        return joined([Weighed(*(entry[few] for entry in found)), again], [few, others])
+
+        def again(others: Tensor) -> Weighed:
+            return self._of(others)._over_groups(search.of(others), plan.of(others), wanted, share[others])
+
+        return mended(found, kept, again)
 
     def _over_groups(self, search: Search, plan: Plan, wanted: Wanted, share: Tensor) -> Weighed:
         search = replace(search, states=self.states * self.beta)

@@ -13,7 +13,7 @@ from hopfield.core.kernels.streaming import (
     blocks,
     in_units,
     normalizers,
-    room,
+    room_for,
     scores,
     stream,
     tiles,
@@ -98,7 +98,7 @@ def test_scores_of_pieces(bias, mask):
 def test_the_scores_of_all_blocks_lie_in_one_room(monkeypatch, bias, mask):
     monkeypatch.setattr(streaming, "_TILE", 1000)
     p = problem(generator(3), 1, 5, 700, 3, bias=bias, mask=mask)
-    memory = room(p)
+    memory = room_for(p)
     assert memory.numel() == 5 * 256
     for block in blocks(p):  # the last one is shorter
         found = scores(p, block, room=memory)
@@ -107,7 +107,7 @@ def test_the_scores_of_all_blocks_lie_in_one_room(monkeypatch, bias, mask):
         close(found, whole(p)[..., block])
         memory.fill_(math.nan)
     nothing = p._replace(patterns=p.patterns[:, :0])
-    assert room(nothing).numel() == 0
+    assert room_for(nothing).numel() == 0
 
 
 # ------------------------------------------------------------------------------------------------ against the dense way

@@ -23,7 +23,7 @@ from hopfield.errors import HopfieldError
 _TILE = 1 << 20  # scores per tile: 4 MiB in float32, the second-level caches of a few cores
 _TILE_ACCELERATOR = 1 << 26
 _STATES = 1024  # states per tile
-_EVEN = 64  # numbers of patterns per tile are multiples of this, but for the last
+_EVEN = 64  # patterns per tile are a multiple of this, but for the last: sums over them can be cut into equal parts
 
 
 class Problem(NamedTuple):
@@ -73,7 +73,7 @@ def tiles(problem: Problem) -> Iterator[slice]:
     return (slice(start, min(start + _STATES, states)) for start in range(0, max(1, states), _STATES))
 
 
-def room(problem: Problem) -> Tensor:
+def room_for(problem: Problem) -> Tensor:
     """Memory for the scores of one block after the other: what is new each time must be mapped and cleared first."""
     first = next(blocks(problem), slice(0, 0))
     return problem.states.new_empty(math.prod(problem.states.shape[:2]) * (first.stop - first.start))

@@ -239,5 +239,5 @@ def _run(name: str, stored: Tensor, query: Tensor, limit: int) -> Answer:
         answer = ClassicalHopfield(stored).retrieve(query, max_steps=limit)
     else:
         interaction = {"cubic": 3, "quartic": 4, "exponential": "exp"}[name]
-        answer = DenseHopfield(stored, interaction=interaction).retrieve(query, max_steps=limit)  # type: ignore[arg-type]  # "exp" is the literal
+        answer = DenseHopfield(stored, interaction=interaction).retrieve(query, max_steps=limit)  # type: ignore[arg-type]  # mypy takes "exp" from the dict for any string
     return answer.state, answer.steps, answer.converged

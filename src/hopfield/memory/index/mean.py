@@ -34,7 +34,7 @@ def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool,
         weights = visit.scores - reference[visit.states]
         weights[heavy.add(visit, visit.scores >= floor[visit.states])] = LEAST
         weights = weights.clamp_(min=LEAST).exp_()
-        rows = visit.patterns if values is search.rows else taken(values, visit.which).to(weights.dtype)
+        rows = _weighed(visit, search, values)
         total_.index_add_(0, who, total(weights).flatten().double())
         mixed.index_add_(0, who, product(weights, rows).flatten(0, 1).double())
     light = Sums(total_.masked_fill_(nothing[:, 0], 0.0), mixed.masked_fill_(nothing, 0.0))
@@ -46,6 +46,11 @@ def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool,
         sums, own = sums.times(torch.exp(own - risen)), risen
         sums = sums._replace(total=sums.total + torch.exp(-own[:, 0]))
     return finished(light, base, (sums, own), plan.rest)
+
+
+def _weighed(visit: Visit, search: Search, values: Rows) -> Tensor:
+    """What a visit weighs, in the data type of its scores."""
+    return visit.patterns if values is search.rows else taken(values, visit.which).to(visit.scores.dtype)
 
 
 def _highest(visits: Iterable[Visit], states: Tensor) -> Tensor:
@@ -88,8 +93,8 @@ class _GroupMean(torch.autograd.Function):
         for visit in search.visits(ctx.plan.wanted):
             who = visit.states
             weights = visit.scores.sub_(reference[who]).sub_(rest[who]).exp_()
-            values = visit.patterns if ctx.values is search.rows else taken(ctx.values, visit.which).to(dtype)
-            slopes = torch.bmm(above[who], values.mT).add_(offset[who]).mul_(weights)
+            rows = _weighed(visit, search, ctx.values)
+            slopes = torch.bmm(above[who], rows.mT).add_(offset[who]).mul_(weights)
             result.index_add_(0, who.flatten(), torch.bmm(slopes, visit.patterns).flatten(0, 1))
         return None, None, None, None, None, None, result
 
