@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hopfield.memory.bounds import accumulation
+
+# numbers that are gathered at once: what fits the caches is gathered several times faster
+_ENTRIES = 1 << 19
 
 
 class Rows(ABC):
@@ -49,6 +54,28 @@ class Rows(ABC):
     def take(self, indices: Tensor) -> Tensor:
         """The rows at some indices (n,): (n, d)."""
 
+    def products(self, states: Tensor, which: Tensor) -> Tensor:
+        """x·ξ for states (T, q, d) and the rows at indices (T, n): (T, q, n), without gradients."""
+        result = states.new_empty(*states.shape[:2], which.shape[1])
+        for part, rows in self._portions(which, states.dtype):
+            torch.bmm(states[part], rows.mT, out=result[part])
+        return result
+
+    def sums(self, weights: Tensor, which: Tensor) -> Tensor:
+        """Σ w x for weights (T, q, n) of the rows at indices (T, n): (T, q, d), without gradients."""
+        result = weights.new_empty(*weights.shape[:2], self.width)
+        for part, rows in self._portions(which, weights.dtype):
+            torch.bmm(weights[part], rows, out=result[part])
+        return result
+
+    def _portions(self, which: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+        """The rows at indices (T, n), (t, n, d) at once: as many as fit into a cache."""
+        size = max(1, _ENTRIES // max(1, which.shape[1] * self.width))
+        for start in range(0, which.shape[0], size):
+            part = slice(start, start + size)
+            own = which[part]
+            yield part, self.take(own.flatten()).view(*own.shape, self.width).to(dtype)
+
     @abstractmethod
     def norm(self) -> float:
         """The largest norm of a row that was stored, or a little more; 0 if there are none."""
@@ -80,6 +107,14 @@ class TensorRows(Rows):
         if not self.count:  # indices are padding
             return self.tensor.new_zeros(indices.shape[0], self.width, dtype=self.dtype)
         return self.tensor.index_select(0, indices).to(self.dtype)
+
+    def sums(self, weights: Tensor, which: Tensor) -> Tensor:
+        """Σ w x, of rows that are read where they are."""
+        if self.tensor.dtype != weights.dtype or not self.tensor.is_contiguous() or not self.count:
+            return super().sums(weights, which)
+        bags = which.unsqueeze(1).expand(weights.shape).flatten(0, 1)
+        found = F.embedding_bag(bags, self.tensor, per_sample_weights=weights.flatten(0, 1), mode="sum")
+        return found.view(*weights.shape[:2], self.width)
 
     def norm(self) -> float:
         """The largest norm."""

@@ -12,7 +12,7 @@ from hopfield.memory.bounds import accumulation
 
 # terms of the mean, and weights, that are summed in the data type of the scores; how many such sums are, and what they
 # give is added in float64
-_FEW, WEIGHTS, _PARTS = 128, 64, 32
+FEW, WEIGHTS, _PARTS = 128, 64, 32
 
 
 def summation_error(dtype: torch.dtype, norm: float, mean: Tensor | float) -> Tensor | float:
@@ -21,7 +21,7 @@ def summation_error(dtype: torch.dtype, norm: float, mean: Tensor | float) -> Te
     The numerator is off by γ_n Σ p_i |x_i|, the denominator by γ_k: together γ_n norm + γ_k |m|, `mean` being |m| or
     more. The weights are off by a few units themselves.
     """
-    return accumulation(_FEW + _PARTS + 16, dtype) * norm + accumulation(WEIGHTS + _PARTS + 16, dtype) * mean
+    return accumulation(FEW + _PARTS + 16, dtype) * norm + accumulation(WEIGHTS + _PARTS + 16, dtype) * mean
 
 
 class Sums(NamedTuple):
@@ -65,26 +65,11 @@ class CarefulSoftmax(OnlineSoftmax):
 
     def mix(self, weights: Tensor, values: Tensor) -> None:
         """Add P V. (1, L, n), (1, n, v)."""
-        even = weights.shape[2] - weights.shape[2] % _FEW
-        left, right = weights[0, :, :even].unflatten(1, (-1, _FEW)), values[0, :even].unflatten(0, (-1, _FEW))
+        even = weights.shape[2] - weights.shape[2] % FEW
+        left, right = weights[0, :, :even].unflatten(1, (-1, FEW)), values[0, :even].unflatten(0, (-1, FEW))
         self.add(_sum(torch.bmm(left.transpose(0, 1), right), 0))
         if even < weights.shape[2]:
             self.add(torch.bmm(weights[:, :, even:], values[:, even:]))
-
-
-def product(weights: Tensor, values: Tensor) -> Tensor:
-    """P V, of sums of few terms. (B, L, n), (B, n, v) -> (B, L, v), n small."""
-    if weights.shape[2] <= _FEW:
-        return torch.bmm(weights, values)
-    parts = zip(weights.split(_FEW, 2), values.split(_FEW, 1), strict=True)
-    return _sum(torch.stack([torch.bmm(left, right) for left, right in parts]), 0)
-
-
-def total(weights: Tensor) -> Tensor:
-    """The sums of rows (..., n), of sums of few terms."""
-    even = weights.shape[-1] - weights.shape[-1] % WEIGHTS
-    result = _sum(weights[..., :even].unflatten(-1, (-1, WEIGHTS)).sum(-1), -1)
-    return result if even == weights.shape[-1] else result + weights[..., even:].sum(-1)
 
 
 def _sum(parts: Tensor, axis: int) -> Tensor:

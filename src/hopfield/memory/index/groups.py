@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,9 +15,9 @@ from hopfield.memory.index.kmeans import KMeans, library, nearest
 from hopfield.memory.rows import Rows
 from hopfield.progress import Progress
 
-GROUP = 128
+GROUP = 256
 """Patterns in a group, about: the centres then cost a state less than a hundredth of the patterns."""
-# and at most, so that groups fill the same matrix products
+# and at most
 _LARGEST = 512
 # groups of more than this times the radius that this share of the patterns has are split, this often at most, ...
 _WIDE, _NARROW = 1.2, 0.25
@@ -31,30 +30,8 @@ _FLAT = 2048
 _PROBES = 4
 # patterns that coarse groups are learned from, and that join groups at once
 _BLOCK = 1 << 17
-# groups whose patterns are listed at once
-_LISTED = 1 << 14
 # numbers in one block of work: what fits the caches is gathered several times faster
 _ENTRIES = 1 << 19
-
-
-class Pairs(NamedTuple):
-    """States and the groups they look at, int64 (P,) each."""
-
-    states: Tensor
-    groups: Tensor
-
-
-class Visit(NamedTuple):
-    """The scores of some states with the patterns of some groups, up to padding: G groups, q states and n patterns."""
-
-    states: Tensor
-    """Which states, int64 (G, q)."""
-    which: Tensor
-    """Which patterns, int64 (G, n)."""
-    patterns: Tensor
-    """These, (G, n, d)."""
-    scores: Tensor
-    """(G, q, n); -inf where a state or a pattern is padding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,79 +158,6 @@ class Index:
         mean = torch.zeros_like(lowest).index_add_(0, group, ordered) / self.sizes
         highest = lowest.scatter_reduce_(0, group, ordered, "amax")
         return mean, highest + 2e-7 * highest.abs()  # rounded up
-
-    def visits(self, states: Tensor, rows: Rows, bias: Tensor | None, pairs: Pairs) -> Iterator[Visit]:
-        """The scores of states (L, d), multiplied by β, with all patterns of the groups that they are paired with.
-
-        Args:
-            states: β ξ.
-            rows: the patterns.
-            bias: β b, (N,).
-            pairs: which states look at which groups.
-        """
-        by_group = pairs.groups.argsort(stable=True)
-        state = pairs.states[by_group]
-        groups, counts = pairs.groups[by_group].unique_consecutive(return_counts=True)
-        sizes = self.sizes[groups]
-        # groups that fill about the same matrix, one behind the other
-        order = (counts.float().log2().ceil() * (2 * _LARGEST) + sizes).argsort()
-        first = counts.cumsum(0) - counts
-        for some in order.split(_LISTED):
-            yield from self._visits(states, rows, bias, state, (first[some], counts[some]), groups[some])
-
-    def _visits(
-        self,
-        states: Tensor,
-        rows: Rows,
-        bias: Tensor | None,
-        state: Tensor,
-        asking: tuple[Tensor, Tensor],
-        groups: Tensor,
-    ) -> Iterator[Visit]:
-        """The same of some groups, given where in `state` those that look at each start, and how many they are."""
-        first, counts = asking
-        sizes = self.sizes[groups]
-        shapes = list(_fitting(counts.tolist(), sizes.tolist(), states.shape[1]))
-        who, here = _padded(first, counts, shapes, 1)
-        which, there = _padded(self.starts[groups], sizes, shapes, 2)
-        who, which = state[who], self.order[which]
-        asked = found = 0
-        for shape in shapes:
-            count, q, n = shape
-            mine, theirs = slice(asked, asked + count * q), slice(found, found + count * n)
-            asked, found = mine.stop, theirs.stop
-            patterns = rows.take(which[theirs]).view(count, n, rows.width)
-            scores = torch.bmm(states[who[mine]].view(count, q, states.shape[1]), patterns.mT)
-            if bias is not None:
-                scores += bias[which[theirs]].view(count, 1, n)
-            scores.masked_fill_(~there[theirs].view(count, 1, n), -math.inf)
-            if q > 1:
-                scores.masked_fill_(~here[mine].view(count, q, 1), -math.inf)
-            yield Visit(who[mine].view(count, q), which[theirs].view(count, n), patterns, scores)
-
-
-def _fitting(counts: list[int], sizes: list[int], width: int) -> Iterator[tuple[int, int, int]]:
-    """Runs of groups whose padded patterns and scores are few enough to be held at once: how many, states, patterns."""
-    start = q = n = 0
-    for end, (asked, size) in enumerate(zip(counts, sizes, strict=True)):
-        more, larger = max(q, asked), max(n, size)
-        if end > start and (end + 1 - start) * larger * max(more, width) > _ENTRIES:
-            yield end - start, q, n
-            start, more, larger = end, asked, size
-        q, n = more, larger
-    if counts:
-        yield len(counts) - start, q, n
-
-
-def _padded(starts: Tensor, sizes: Tensor, shapes: list[tuple[int, int, int]], axis: int) -> tuple[Tensor, Tensor]:
-    """The numbers from each start on, each run padded to what its shape has; and where they are no padding."""
-    width = torch.tensor(
-        [shape[axis] for shape in shapes for _ in range(shape[0])], dtype=torch.int64, device=starts.device
-    )
-    run = torch.repeat_interleave(torch.arange(width.shape[0], device=starts.device), width)
-    inside = torch.arange(run.shape[0], device=starts.device) - (width.cumsum(0) - width)[run]
-    there = inside < sizes[run]
-    return torch.where(there, starts[run] + inside, 0), there
 
 
 def _chunks(rows: Rows, order: Tensor, group: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

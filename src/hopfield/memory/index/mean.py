@@ -12,11 +12,11 @@ from torch import Tensor
 from hopfield.core.kernels.streaming import refuse_second_derivatives
 from hopfield.core.separation.base import finite
 from hopfield.memory.aside import Heavy
-from hopfield.memory.index.groups import Visit
-from hopfield.memory.index.search import LEAST, Found, Plan, Search, taken
+from hopfield.memory.index.search import LEAST, Found, Plan, Search
+from hopfield.memory.index.visits import Visit
 from hopfield.memory.rows import Rows, TensorRows
 from hopfield.memory.scan import Pass, Weigh, finished
-from hopfield.memory.sums import Sums, product, total
+from hopfield.memory.sums import Sums
 
 
 def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool, share: Tensor) -> Pass:
@@ -27,17 +27,16 @@ def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool,
     # both are less than the level of all
     floor = torch.where(nothing, math.inf, torch.maximum(top, plan.level) + share.log().to(top.dtype))
     heavy = Found()
-    total_ = torch.zeros(top.shape[0], dtype=torch.float64, device=top.device)
-    mixed = total_.new_zeros(top.shape[0], values.width)
+    total = torch.zeros(top.shape[0], dtype=torch.float64, device=top.device)
+    mixed = total.new_zeros(top.shape[0], values.width)
     for visit in visits():
         who = visit.states.flatten()
         weights = visit.scores - reference[visit.states]
         weights[heavy.add(visit, visit.scores >= floor[visit.states])] = LEAST
         weights = weights.clamp_(min=LEAST).exp_()
-        rows = _weighed(visit, search, values)
-        total_.index_add_(0, who, total(weights).flatten().double())
-        mixed.index_add_(0, who, product(weights, rows).flatten(0, 1).double())
-    light = Sums(total_.masked_fill_(nothing[:, 0], 0.0), mixed.masked_fill_(nothing, 0.0))
+        total.index_add_(0, who, weights.sum(-1, dtype=torch.float64).flatten())
+        mixed.index_add_(0, who, values.sums(weights, visit.which).flatten(0, 1).double())
+    light = Sums(total.masked_fill_(nothing[:, 0], 0.0), mixed.masked_fill_(nothing, 0.0))
     scores, which = heavy.packed(top)
     sums, own = weigh(Heavy(which, scores > -math.inf), slice(None))
     base = top.double()
@@ -46,11 +45,6 @@ def _forward(search: Search, plan: Plan, values: Rows, weigh: Weigh, null: bool,
         sums, own = sums.times(torch.exp(own - risen)), risen
         sums = sums._replace(total=sums.total + torch.exp(-own[:, 0]))
     return finished(light, base, (sums, own), plan.rest)
-
-
-def _weighed(visit: Visit, search: Search, values: Rows) -> Tensor:
-    """What a visit weighs, in the data type of its scores."""
-    return visit.patterns if values is search.rows else taken(values, visit.which).to(visit.scores.dtype)
 
 
 def _highest(visits: Iterable[Visit], states: Tensor) -> Tensor:
@@ -93,9 +87,8 @@ class _GroupMean(torch.autograd.Function):
         for visit in search.visits(ctx.plan.wanted):
             who = visit.states
             weights = visit.scores.sub_(reference[who]).sub_(rest[who]).exp_()
-            rows = _weighed(visit, search, ctx.values)
-            slopes = torch.bmm(above[who], rows.mT).add_(offset[who]).mul_(weights)
-            result.index_add_(0, who.flatten(), torch.bmm(slopes, visit.patterns).flatten(0, 1))
+            slopes = ctx.values.products(above[who], visit.which).add_(offset[who]).mul_(weights)
+            result.index_add_(0, who.flatten(), search.rows.sums(slopes, visit.which).flatten(0, 1))
         return None, None, None, None, None, None, result
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from hopfield.core.separation import Softmax1, Streamable
 from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import packed
-from hopfield.memory.index.groups import Index, Pairs, Visit
+from hopfield.memory.index.groups import Index
+from hopfield.memory.index.visits import Pairs, Visit, visits
 from hopfield.memory.rows import Rows
 
 # groups that each state visits first, for a lower bound of what its patterns weigh together
@@ -23,13 +24,13 @@ _FIRST = 4
 _MANY = 1 << 18
 # groups per state that are no more work than these
 _ENOUGH = 32
-# numbers of patterns that are kept to be visited twice
-_KEPT = 1 << 25
+# scores that are kept to be looked at twice
+_KEPT = 1 << 23
 # a state that would have to look at more of the patterns than this is better served by a pass over all of them
 _MOST = 1 / 16
 PLANNING = 256
 """States that plan, and agree on their levels, at once, each with a bound for every group."""
-LEAST = -80.0
+LEAST = -60.0
 """Logarithm of a share of the weight that is as good as nothing: less of it would be slow."""
 
 
@@ -181,16 +182,16 @@ class Search:
 
     def visits(self, wanted: Pairs) -> Iterator[Visit]:
         """What the wanted groups score."""
-        for visit in self.index.visits(self.states, self.rows, self.bias, wanted):
+        for visit in visits(self.index, self.states, self.rows, self.bias, wanted):
             if self.mask is not None:
                 visit.scores.masked_fill_(~self._alive(visit), -math.inf)
             yield visit
 
     def again(self, plan: Plan) -> Callable[[], Iterable[Visit]]:
         """The visits of a plan, as often as they are asked for; kept where they are few."""
-        if int(self.index.sizes[plan.wanted.groups].sum()) * self.rows.width <= _KEPT:
-            visits = list(self.visits(plan.wanted))
-            return lambda: visits
+        if int(self.index.sizes[plan.wanted.groups].sum()) <= _KEPT:
+            made = list(self.visits(plan.wanted))
+            return lambda: made
         return lambda: self.visits(plan.wanted)
 
     def _alive(self, visit: Visit) -> Tensor:
@@ -200,10 +201,10 @@ class Search:
         return self.mask[visit.states.unsqueeze(-1), visit.which.unsqueeze(-2)]
 
     @staticmethod
-    def collect(visits: Iterable[Visit], floor: Tensor) -> tuple[Tensor, Tensor]:
+    def collect(made: Iterable[Visit], floor: Tensor) -> tuple[Tensor, Tensor]:
         """The scores that reach a floor (L, 1), (L, w), padded with -inf, and their patterns, (L, w)."""
         found = Found()
-        for visit in visits:
+        for visit in made:
             found.add(visit, (visit.scores >= floor[visit.states]) & (visit.scores > -math.inf))
         return found.packed(floor)
 
