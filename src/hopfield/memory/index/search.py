@@ -15,11 +15,12 @@ from hopfield.core.separation import Softmax1, Streamable
 from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import packed
 from hopfield.memory.index.groups import Index
-from hopfield.memory.index.visits import Pairs, Visit, visits
+from hopfield.memory.index.visits import Pairs, Visit
+from hopfield.memory.index.visits import visits as visits_of
 from hopfield.memory.rows import Rows
 
 # groups that each state visits first, for a lower bound of what its patterns weigh together
-_FIRST = 4
+_FIRST = 2
 # patterns from which on that pays
 _MANY = 1 << 18
 # groups per state that are no more work than these
@@ -173,16 +174,18 @@ class Search:
         """The level that the groups with the nearest centres show, (L, 1)."""
         nearest = central.topk(min(_FIRST, central.shape[1]), -1).indices
         states = torch.arange(central.shape[0], device=central.device).repeat_interleave(nearest.shape[1])
-        floor = central.new_full((central.shape[0], 1), -math.inf, dtype=self.states.dtype)
-        scores = self.collect(self.visits(Pairs(states, nearest.flatten())), floor)[0]
+        visits = self.visits(Pairs(states, nearest.flatten()))
         if separation.sparse:
-            return (separation.floor(scores) - 4 * slack).to(self.states.dtype)
-        null = torch.zeros_like(scores[:, :1]) if isinstance(separation, Softmax1) else scores[:, :0]
-        return (_log_sum_exp(torch.cat([scores, null], -1)) - slack).to(self.states.dtype)
+            floor = central.new_full((central.shape[0], 1), -math.inf, dtype=self.states.dtype)
+            return (separation.floor(self.collect(visits, floor)[0]) - 4 * slack).to(self.states.dtype)
+        level = torch.zeros_like(slack) if isinstance(separation, Softmax1) else torch.full_like(slack, -math.inf)
+        for visit in visits:
+            level = _merged(level, visit.states.flatten(), _log_sum_exp(visit.scores).flatten(0, 1))
+        return (level - slack).to(self.states.dtype)
 
     def visits(self, wanted: Pairs) -> Iterator[Visit]:
         """What the wanted groups score."""
-        for visit in visits(self.index, self.states, self.rows, self.bias, wanted):
+        for visit in visits_of(self.index, self.states, self.rows, self.bias, wanted):
             if self.mask is not None:
                 visit.scores.masked_fill_(~self._alive(visit), -math.inf)
             yield visit
@@ -190,8 +193,8 @@ class Search:
     def again(self, plan: Plan) -> Callable[[], Iterable[Visit]]:
         """The visits of a plan, as often as they are asked for; kept where they are few."""
         if int(self.index.sizes[plan.wanted.groups].sum()) <= _KEPT:
-            made = list(self.visits(plan.wanted))
-            return lambda: made
+            visits = list(self.visits(plan.wanted))
+            return lambda: visits
         return lambda: self.visits(plan.wanted)
 
     def _alive(self, visit: Visit) -> Tensor:
@@ -201,10 +204,10 @@ class Search:
         return self.mask[visit.states.unsqueeze(-1), visit.which.unsqueeze(-2)]
 
     @staticmethod
-    def collect(made: Iterable[Visit], floor: Tensor) -> tuple[Tensor, Tensor]:
+    def collect(visits: Iterable[Visit], floor: Tensor) -> tuple[Tensor, Tensor]:
         """The scores that reach a floor (L, 1), (L, w), padded with -inf, and their patterns, (L, w)."""
         found = Found()
-        for visit in made:
+        for visit in visits:
             found.add(visit, (visit.scores >= floor[visit.states]) & (visit.scores > -math.inf))
         return found.packed(floor)
 
@@ -243,6 +246,15 @@ def _log_sum_exp(scores: Tensor) -> Tensor:
     top = scores.amax(-1, keepdim=True)
     total: Tensor = (scores - finite(top)).clamp_(min=LEAST).exp_().sum(-1, keepdim=True)
     return total.log() + top
+
+
+def _merged(level: Tensor, states: Tensor, levels: Tensor) -> Tensor:
+    """The log-sum-exp of levels (L, 1) and of others (n, 1), which are of some of the states, (n,)."""
+    at = states.unsqueeze(-1)
+    levels = levels.to(level.dtype)
+    top = level.scatter_reduce(0, at, levels, "amax")
+    base = finite(top)
+    return base + (level - base).exp().scatter_add(0, at, (levels - base[states]).exp()).log()
 
 
 def taken(rows: Rows, which: Tensor) -> Tensor:
