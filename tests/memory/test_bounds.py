@@ -93,6 +93,35 @@ def test_whatever_order_products_are_summed_in_they_count_as_no_more_terms(entri
         assert rounded <= terms * float(one.norm() * two.norm()) * (1 + 1e-12)
 
 
+def sizes_of_sums_in_parts(products, parts, g):
+    """The same of sums in parts that are added one behind the other."""
+    pieces = products.chunk(parts)
+    sums = torch.stack([piece.sum() for piece in pieces]).cumsum(0)
+    return sum(sizes_of_sums(piece, g) for piece in pieces) + float(sums[1:].abs().sum())
+
+
+@pytest.mark.parametrize("entries", ["even", "normal", "few"])
+@examples(30)
+def test_products_in_parts_count_as_no_more_terms(entries, seed):
+    g = generator(seed)
+    size, parts = int(torch.randint(8, 60, (), generator=g)), int(torch.randint(2, 6, (), generator=g))
+    one = {"even": torch.ones(size).double(), "normal": normal(g, size), "few": normal(g, size) ** 9}[entries]
+    terms = float(bounds.product_terms(one[None], parts))
+    assert 1 <= terms <= size
+    for two in (normal(g, size), one, normal(g, size).sign() * one, normal(g, size) ** 5):
+        products = one * two
+        rounded = sizes_of_sums_in_parts(products, parts, g) + float(products.abs().sum())
+        assert rounded <= terms * float(one.norm() * two.norm()) * (1 + 1e-12)
+
+
+def test_products_in_parts_count_as_fewer_terms():
+    even = torch.ones(1, 512)
+    assert float(bounds.product_terms(even, 8)) < float(bounds.product_terms(even)) / 6
+    assert float(bounds.product_terms(torch.eye(64)[:1], 4)) == 16 + 3
+    assert float(bounds.product_terms(torch.full((1, 64), 1e-200, dtype=torch.float64), 4)) < 16 + 3
+    assert float(bounds.product_terms(torch.zeros(1, 64), 4)) == 64
+
+
 def test_sums_of_even_entries_count_least_and_those_of_one_entry_most():
     assert float(bounds.product_terms(torch.ones(1, 64))) < 0.7 * 64  # two thirds, the integral of a root
     assert float(bounds.product_terms(torch.eye(64)[:1])) == 64

@@ -10,7 +10,7 @@ import torch
 
 from hopfield import AssociativeMemory
 from hopfield.errors import HopfieldError
-from hopfield.memory import soft
+from hopfield.memory import scored, soft
 from hopfield.memory.index import search
 from hopfield.memory.rows import largest_norm
 from hopfield.separation import Entmax, Normmax, Softmax, Softmax1, Sparsemax, TopK
@@ -65,6 +65,42 @@ def test_the_bound_holds_and_is_within_the_tolerance(way, kind, separation, beta
         assert bool(((found.visited > 0) & (found.visited <= 1)).all())
         if way == "pass":
             assert bool((found.visited == 1).all())
+
+
+@each_exact
+@pytest.mark.parametrize(("size", "beta"), [(128, 40.0), (200, 30.0), (784, 10.0), (784, 30.0), (784, 300.0)])
+def test_the_bound_holds_for_wide_patterns_whose_products_are_summed_in_parts(way, separation, size, beta, monkeypatch):
+    seen, made = set(), scored.Scored.in_parts
+
+    def noted(self, norm):
+        found = made(self, norm)
+        seen.add(found.parts)
+        return found
+
+    monkeypatch.setattr(scored.Scored, "in_parts", noted)
+    g = generator(size)
+    patterns = torch.nn.functional.normalize(normal(g, 500, size) + 0.5, dim=-1).float()
+    query = torch.nn.functional.normalize(patterns[:20] + 0.3 * normal(g, 20, size).float() / size**0.5, dim=-1)
+    memory = memory_of(way, patterns, beta=beta, separation=separation, bias=normal(g, 500).float() / 100)
+    found = memory.retrieve(query, steps=1, tolerance=1e-4)
+    wanted = exact(query, patterns, patterns, beta, bias=memory.bias, separation=separation)[0]
+    holds(found, wanted, 1e-4)
+    assert seen == {1} if beta > 100 else max(seen) > 1
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_gradients_where_products_are_summed_in_parts(way):
+    g = generator(3)
+    patterns = torch.nn.functional.normalize(normal(g, 400, 300), dim=-1)
+    query, along = normal(g, 6, 300) / 300**0.5, normal(g, 6, 300)
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        asked = query.to(dtype).requires_grad_()
+        memory = memory_of(way, patterns.to(dtype), beta=30.0)
+        found = memory.retrieve(asked, steps=1, tolerance=1e-4)
+        (found.state * along.to(dtype)).sum().backward()
+        gradients.append(asked.grad.double())
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
 
 
 @each_exact

@@ -56,7 +56,8 @@ class Bounded(Scored):
         beta = peers.entered(self.beta) if isinstance(self.beta, Tensor) else self.beta
         way = Sparse if self.separation.sparse else Soft
         states = peers.entered(self.states)
-        answer = way(self.stored, states, beta, self.mask, self.separation, self.tolerance).found(wanted)
+        made = way(self.stored, states, beta, self.mask, self.separation, self.tolerance).in_parts(wanted.norm)
+        answer = made.found(wanted)
         # values may be of a wider data type than states
         return answer._replace(bound=torch.where(answer.mean.isfinite().all(-1), answer.bound, math.inf))
 

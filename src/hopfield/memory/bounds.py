@@ -29,13 +29,23 @@ def accumulation(terms: int, dtype: torch.dtype) -> float:
     return product / (1 - product) if product < 1 else math.inf
 
 
-def product_terms(vectors: Tensor) -> Tensor:
+def product_terms(vectors: Tensor, parts: int = 1) -> Tensor:
     """As how many terms, float64 (L,), inner products with vectors ξ (L, d) round: τ ≤ d, |error| ≤ u τ |x| |ξ|.
 
     In whatever order d products are summed, the sums are of d terms at most, of d - 1, ..., of two, and each is rounded
     by u of its size. A sum of k terms is no larger than |x| times the length of the k largest entries of ξ, by Cauchy
     and Schwarz; and the products together are rounded by u |x| |ξ|. What is of second order lies within γ_d τ / d.
+
+    Summed in parts that count as τ_p each, of the entries ξ_p, and are added one to the other, they count as
+    √(Σ τ_p² |ξ_p|²) / |ξ| and one more for each but the first, likewise.
     """
+    if parts > 1:
+        vectors = vectors.double()
+        pieces = (vectors / vectors.abs().amax(-1, keepdim=True)).chunk(parts, -1)
+        lengths = torch.stack([piece.norm(dim=-1) for piece in pieces])
+        own = torch.stack([product_terms(piece) for piece in pieces])
+        several: Tensor = (own * lengths).square().sum(0).sqrt() / lengths.square().sum(0).sqrt() + len(pieces) - 1
+        return several.nan_to_num(nan=math.inf).clamp(max=vectors.shape[-1])
     sizes = vectors.abs().sort(-1, descending=True).values.double()
     lengths = (sizes / sizes[..., :1]).square().cumsum(-1).sqrt()
     terms: Tensor = 1 + lengths[..., 1:].sum(-1) / lengths[..., -1]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hopfield.core.kernels.matmul import similarities
 from hopfield.memory.bounds import accumulation
 
 # numbers that are gathered at once: what fits the caches is gathered several times faster
@@ -54,11 +55,14 @@ class Rows(ABC):
     def take(self, indices: Tensor) -> Tensor:
         """The rows at some indices (n,): (n, d)."""
 
-    def products(self, states: Tensor, which: Tensor) -> Tensor:
-        """x·ξ for states (T, q, d) and the rows at indices (T, n): (T, q, n), without gradients."""
+    def products(self, states: Tensor, which: Tensor, parts: int = 1) -> Tensor:
+        """x·ξ for states (T, q, d) and the rows at indices (T, n): (T, q, n), without gradients; see `similarities`."""
         result = states.new_empty(*states.shape[:2], which.shape[1])
-        for part, rows in self._portions(which, states.dtype):
-            torch.bmm(states[part], rows.mT, out=result[part])
+        for own, rows in self._portions(which, states.dtype):
+            if parts > 1:
+                result[own] = similarities(states[own], rows, parts=parts)
+            else:
+                torch.bmm(states[own], rows.mT, out=result[own])
         return result
 
     def sums(self, weights: Tensor, which: Tensor) -> Tensor:

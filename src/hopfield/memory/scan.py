@@ -99,15 +99,16 @@ class _Scan(torch.autograd.Function):
         null: bool,
         aside: Aside,
         weigh: Weigh,
+        parts: int,
         mask: Tensor | None,
         states: Tensor,
         patterns: Any,
         values: Any,
         bias: Any,
     ) -> Pass:
-        problem = Problem(states, patterns, values, bias, mask)
-        parts = [_forward(problem.rows(rows), null, aside.of(rows), weigh, rows.start) for rows in tiles(problem)]
-        found = Pass(*(torch.cat(entry) for entry in zip(*parts, strict=True)))
+        problem = Problem(states, patterns, values, bias, mask, parts)
+        passed = [_forward(problem.rows(rows), null, aside.of(rows), weigh, rows.start) for rows in tiles(problem)]
+        found = Pass(*(torch.cat(entry) for entry in zip(*passed, strict=True)))
         ctx.mark_non_differentiable(found.light, found.part, found.rest)
         ctx.null, ctx.problem = null, problem
         # inputs are saved so that it is noticed if they are written to
@@ -124,7 +125,7 @@ class _Scan(torch.autograd.Function):
         base = finite(level) * LOG2E
         reference = base.to(dtype)
         normalizer = [entry.to(dtype).view(1, -1, 1) for entry in (level, reference, base - reference.double())]
-        gradients = Gradients(problem, ctx.needs_input_grad[4:])
+        gradients = Gradients(problem, ctx.needs_input_grad[5:])
         separation = Softmax1() if ctx.null else Softmax()
         for rows in tiles(problem):
             backward_rows(
@@ -139,7 +140,7 @@ class _Scan(torch.autograd.Function):
         found = (gradients.states, gradients.patterns, gradients.values, gradients.bias)
         inputs = (problem.states, problem.patterns, problem.values, problem.bias)
         own = (None if g is None or t is None else g.to(t.dtype) for g, t in zip(found, inputs, strict=True))
-        return None, None, None, None, *own
+        return None, None, None, None, None, *own
 
 
 def scan(problem: Problem, weigh: Weigh, *, null: bool, aside: Aside) -> Pass:
@@ -153,5 +154,5 @@ def scan(problem: Problem, weigh: Weigh, *, null: bool, aside: Aside) -> Pass:
     """
     if problem.states.device.type == "cpu":
         keep_buffers()
-    result: Pass = Pass(*_Scan.apply(null, aside, weigh, problem.mask, *problem[:4]))
+    result: Pass = Pass(*_Scan.apply(null, aside, weigh, problem.parts, problem.mask, *problem[:4]))
     return result

@@ -20,6 +20,7 @@ from hopfield.memory.index.search import PLANNING, Plan, Search, taken
 from hopfield.memory.peers import Weighed
 from hopfield.memory.rows import Rows
 from hopfield.memory.stored import Stored
+from hopfield.memory.sums import summation_error
 
 
 class Answer(NamedTuple):
@@ -51,6 +52,9 @@ def scores_by_block(problem: Problem) -> Iterator[Tensor]:
     return (scores_of(problem, block) for block in blocks(problem))
 
 
+# in how many parts products are summed at most, of so many terms at least, and how near to the tolerance that must come
+_PARTS, _TERMS, _NEAR = 8, 64, 3.0
+
 T = TypeVar("T", Answer, Weighed, Heavy)
 
 
@@ -81,6 +85,7 @@ class Scored:
         mask: bool, (1 or L, N), or None.
         separation: how scores become weights.
         tolerance: the largest error of a mean that will do; infinite where any will.
+        parts: in how many parts products in single precision are summed.
     """
 
     stored: Stored
@@ -89,11 +94,32 @@ class Scored:
     mask: Tensor | None
     separation: Streamable
     tolerance: float
+    parts: int = 1
 
     def at(self, states: Tensor, rows: Tensor | None = None) -> Self:
         """The same for other states, which are those of some rows of the mask."""
         mask = self.mask if rows is None or self.mask is None or self.mask.shape[0] == 1 else self.mask[rows]
         return replace(self, states=states, mask=mask)
+
+    @torch.no_grad()
+    def in_parts(self, norm: float) -> Self:
+        """The same with products in as few parts as keep the tolerance of a mean of vectors of up to some norm.
+
+        In one part where no number of them comes near it: then patterns that weigh much have to be set aside for it.
+        """
+        most = min(_PARTS, self.stored.patterns.width // _TERMS)
+        if not math.isfinite(self.tolerance) or self.states.dtype != torch.float32 or most < 2:
+            return self
+        chosen, spare = 1, self.tolerance - summation_error(torch.float32, norm, 0.0)
+        while (off := norm * float(self._parted(chosen)._score_error(torch.float32).max())) > spare and chosen < most:
+            chosen = min(2 * chosen, most)
+        chosen = chosen if off <= _NEAR * spare else 1
+        # the same everywhere
+        agreed = self.stored.peers.highest(torch.tensor([float(chosen)], device=self.states.device))
+        return self._parted(int(agreed))
+
+    def _parted(self, parts: int) -> Self:
+        return self if parts == self.parts else replace(self, parts=parts)
 
     def detached(self) -> Self:
         """The same without gradients."""
@@ -126,6 +152,7 @@ class Scored:
             None if rows is None else rows.operand,
             bias,
             None if self.mask is None else self.mask.unsqueeze(0),
+            self.parts if dtype == torch.float32 else 1,
         )
 
     def _scores_of(self, candidates: Heavy, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -157,7 +184,8 @@ class Scored:
                     agree(part.new_full((part.shape[0], 1), -math.inf))
                 return None
             bias = None if stored.bias is None else stored.bias.double() * self._number()
-            search = Search(stored.index, stored.patterns, self.states.detach() * self._number(), bias, self.mask)
+            states = self.states.detach() * self._number()
+            search = Search(stored.index, stored.patterns, states, bias, self.mask, self.parts)
             error = self._score_error(self.states.dtype)
             return search, search.plan(error, separation, share, agree)
 
@@ -166,7 +194,8 @@ class Scored:
         stored = self.stored
         length = self._length
         width = stored.patterns.width
-        rounded = score_error(self._number(), length, stored.norm, stored.bias_size, width, dtype, self._terms)
+        terms = self._terms if dtype == torch.float32 else math.inf
+        rounded = score_error(self._number(), length, stored.norm, stored.bias_size, width, dtype, terms)
         total: Tensor = rounded + self._number() * length * stored.slack
         # what overflows is off by anything
         within = (self._highest_score() < torch.finfo(dtype).max / 16) & (
@@ -185,7 +214,9 @@ class Scored:
         stored = self.stored
         error = score_error(self._number(), self._length, stored.norm, 0.0, stored.patterns.width, torch.float32)
         moved = error * max(stored.norm, stored.value_norm)
-        return product_terms(self.states.detach()) if bool((moved > self.tolerance / 2).any()) else math.inf
+        if self.parts == 1 and bool((moved <= self.tolerance / 2).all()):
+            return math.inf
+        return product_terms(self.states.detach(), self.parts)
 
     @cached_property
     def _length(self) -> Tensor:

@@ -37,6 +37,18 @@ def test_similarities(library, shape, dtype):
     assert similarities(states, patterns).dtype == dtype
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_similarities_in_parts(library, shape, dtype):
+    batch, rows, columns, width = shape
+    g = generator(5)
+    states, patterns = normal(g, batch, rows, width).to(dtype), normal(g, batch, columns, width).to(dtype)
+    bias, memory = normal(g, columns).to(dtype), torch.empty(batch, rows, columns, dtype=dtype)
+    for parts in (2, 3, 8):
+        like(similarities(states, patterns, parts=parts), states @ patterns.mT)
+        like(similarities(states, patterns, bias, parts=parts, out=memory), states @ patterns.mT + bias)
+
+
 @pytest.mark.parametrize("level", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_similarities_in_memory_that_is_there(library, level, shape, monkeypatch):

@@ -202,10 +202,10 @@ def test_scores_that_rise_and_fall_from_block_to_block(separation, levels):
 @pytest.mark.parametrize("level", [-100.0, -90.0, -55.0, 0.0, 55.0, 88.0, 100.0, 1e4])
 @pytest.mark.parametrize("rises", [(0,), (0, 30, -30, 100)])
 def test_float32_neither_overflows_nor_loses_anything(separation, level, rises):
-    p = Problem(*(None if t is None else t.float() for t in ladder(*(level + rise for rise in rises))))
+    p = Problem(*(None if t is None else t.float() for t in ladder(*(level + rise for rise in rises))[:5]))
     with computing("streaming"):
         values, potential = stream(p, separation)
-    exact = Problem(*(None if t is None else t.double() for t in p))
+    exact = Problem(*(None if t is None else t.double() for t in p[:5]))
     expected, of_expected = dense(exact, separation)
     rounding = 1e-6 * (10 + abs(level))
     torch.testing.assert_close(values.double(), expected, rtol=0, atol=rounding)

@@ -53,13 +53,22 @@ def _fits(left: Tensor, right: Tensor, size: int) -> bool:
     )
 
 
-def similarities(states: Tensor, patterns: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
+def similarities(
+    states: Tensor, patterns: Tensor, bias: Tensor | None = None, *, parts: int = 1, out: Tensor | None = None
+) -> Tensor:
     """Q Kᵀ + bias without gradients. (B, L, d), (B, N, d), (N,) -> (B, L, N).
 
-    Written to `out`, (B, L, N), where that costs nothing: oneDNN always takes new memory.
+    Summed in parts of d / `parts` terms, which rounds less. Written to `out`, (B, L, N), where that costs nothing:
+    oneDNN always takes new memory.
     """
     batch, rows, width = states.shape
     columns = patterns.shape[1]
+    if parts > 1:
+        first, *others = zip(states.chunk(parts, 2), patterns.chunk(parts, 2), strict=True)
+        result = similarities(*first, bias, out=out)
+        for left, right in others:
+            result += torch.bmm(left, right.mT)
+        return result
     if batch == 1 and _fits(states, patterns, rows * columns * width) and (out is None or not _level()):
         flat = torch.ops.mkldnn._linear_pointwise(states[0], patterns[0], bias, "none", [], "")
         return flat.unsqueeze(0)  # type: ignore[no-any-return]  # torch.ops is untyped

@@ -42,6 +42,8 @@ class Problem(NamedTuple):
     """broadcasts to (B, L, N), multiplied by beta"""
     mask: Tensor | None
     """bool, broadcasts to (B, L, N); True takes part"""
+    parts: int = 1
+    """in how many parts the products of states and patterns are summed"""
 
     def rows(self, rows: slice) -> Problem:
         """The problem for some of its states."""
@@ -94,7 +96,7 @@ def scores(problem: Problem, block: slice, scale: float = 1.0, *, room: Tensor |
             row, bias = bias[0, 0], None  # added by the product itself
     shape = (*states.shape[:2], patterns.shape[1])
     out = None if room is None else room[: math.prod(shape)].view(shape)
-    result = similarities(states, patterns, row, out=out)
+    result = similarities(states, patterns, row, parts=problem.parts, out=out)
     if bias is not None:
         result += bias
     if mask is not None:
@@ -158,7 +160,7 @@ class Gradients:
     """Accumulates the gradients of one problem, block by block."""
 
     def __init__(self, problem: Problem, wanted: tuple[bool, bool, bool, bool]) -> None:
-        states, patterns, values, bias, _ = problem
+        states, patterns, values, bias, *_ = problem
         of_states, of_patterns, of_values, of_bias = wanted
         self.states = torch.zeros_like(states) if of_states else None
         self.patterns = torch.zeros_like(patterns, dtype=states.dtype) if of_patterns else None
@@ -295,7 +297,7 @@ def _backward_exponential(
 
 def stream(problem: Problem, separation: Streamable) -> tuple[Tensor, Tensor]:
     """Values (B, L, v) (empty if the problem has none) and potential (B, L); differentiable once."""
-    states, patterns, values, bias, mask = problem
+    states, patterns, values, bias, mask, _ = problem
     if states.device.type == "cpu":
         keep_buffers()
     result: tuple[Tensor, Tensor] = _Streaming.apply(separation, mask, states, patterns, values, bias)

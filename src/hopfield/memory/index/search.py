@@ -86,6 +86,7 @@ class Search:
         states: β ξ, (L, d), of the data type of the patterns.
         bias: β b, (N,), or None.
         mask: bool, (1 or L, N); True takes part; or None.
+        parts: in how many parts products are summed.
     """
 
     index: Index
@@ -93,6 +94,7 @@ class Search:
     states: Tensor
     bias: Tensor | None
     mask: Tensor | None
+    parts: int = 1
 
     def of(self, states: Tensor) -> Search:
         """The search of some states."""
@@ -185,7 +187,7 @@ class Search:
 
     def visits(self, wanted: Pairs) -> Iterator[Visit]:
         """What the wanted groups score."""
-        for visit in visits_of(self.index, self.states, self.rows, self.bias, wanted):
+        for visit in visits_of(self.index, self.states, self.rows, self.bias, wanted, self.parts):
             if self.mask is not None:
                 visit.scores.masked_fill_(~self._alive(visit), -math.inf)
             yield visit

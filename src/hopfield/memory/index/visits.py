@@ -52,7 +52,9 @@ class Visit(NamedTuple):
     """(T, q, n); -inf where a state or a pattern is padding."""
 
 
-def visits(index: Index, states: Tensor, rows: Rows, bias: Tensor | None, pairs: Pairs) -> Iterator[Visit]:
+def visits(
+    index: Index, states: Tensor, rows: Rows, bias: Tensor | None, pairs: Pairs, parts: int = 1
+) -> Iterator[Visit]:
     """The scores of states with all patterns of the groups that they are paired with.
 
     Args:
@@ -61,9 +63,10 @@ def visits(index: Index, states: Tensor, rows: Rows, bias: Tensor | None, pairs:
         rows: the patterns.
         bias: β b, (N,).
         pairs: which states look at which groups.
+        parts: in how many parts products are summed.
     """
     for tiles in _tiles(index, pairs):
-        scores = rows.products(states[tiles.states], tiles.which)
+        scores = rows.products(states[tiles.states], tiles.which, parts)
         if bias is not None:
             scores += bias[tiles.which].unsqueeze(1)
         scores.masked_fill_(~tiles.there.unsqueeze(1), -math.inf)
