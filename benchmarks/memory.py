@@ -528,8 +528,7 @@ def picture(numbers: dict[str, Any]) -> Figure:
     single = {tolerance: {"certified": own} for tolerance, own in numbers["tolerance"].items()}
     _lines(exact_, single, f"tolerance, 1,000,000 clustered patterns, β = {SHARP:g}")
     exact_.set_ylim(1e-2, 1)
-    growing.set_ylim(top=40)  # room for the legend
-    growing.legend(fontsize=style.SMALL, frameon=False, ncols=2, loc="upper left")
+    style.legend(figure, growing, 3)
     return figure
 
 

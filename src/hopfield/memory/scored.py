@@ -110,16 +110,13 @@ class Scored:
         most = min(_PARTS, self.stored.patterns.width // _TERMS)
         if not math.isfinite(self.tolerance) or self.states.dtype != torch.float32 or most < 2:
             return self
-        chosen, spare = 1, self.tolerance - summation_error(torch.float32, norm, 0.0)
-        while (off := norm * float(self._parted(chosen)._score_error(torch.float32).max())) > spare and chosen < most:
-            chosen = min(2 * chosen, most)
-        chosen = chosen if off <= _NEAR * spare else 1
+        made, spare = self, self.tolerance - summation_error(torch.float32, norm, 0.0)
+        while (off := norm * float(made._score_error(torch.float32).max())) > spare and made.parts < most:
+            made = replace(self, parts=min(2 * made.parts, most))
+        chosen = made.parts if off <= _NEAR * spare else 1
         # the same everywhere
-        agreed = self.stored.peers.highest(torch.tensor([float(chosen)], device=self.states.device))
-        return self._parted(int(agreed))
-
-    def _parted(self, parts: int) -> Self:
-        return self if parts == self.parts else replace(self, parts=parts)
+        agreed = int(self.stored.peers.highest(torch.tensor([float(chosen)], device=self.states.device)))
+        return made if agreed == made.parts else replace(self, parts=agreed)
 
     def detached(self) -> Self:
         """The same without gradients."""
@@ -194,7 +191,7 @@ class Scored:
         stored = self.stored
         length = self._length
         width = stored.patterns.width
-        terms = self._terms if dtype == torch.float32 else math.inf
+        terms = self._terms if dtype == torch.float32 or self.parts == 1 else math.inf
         rounded = score_error(self._number(), length, stored.norm, stored.bias_size, width, dtype, terms)
         total: Tensor = rounded + self._number() * length * stored.slack
         # what overflows is off by anything

@@ -20,7 +20,7 @@ def asked(index, states, share, g):
 def seen(index, states, rows, bias, pairs):
     """The scores of all visits, (L, N), and how often each was shown."""
     scores, often = torch.full((len(states), rows.count), math.nan), torch.zeros(len(states), rows.count)
-    for visit in visits.visits(index, states, rows, bias, pairs):
+    for visit in visits.walk(index, states, rows, bias, pairs):
         assert visit.which.shape == (visit.scores.shape[0], visit.scores.shape[2])
         assert visit.states.shape == visit.scores.shape[:2]
         tile, state, pattern = (visit.scores > -math.inf).nonzero(as_tuple=True)
@@ -57,12 +57,12 @@ def test_each_pattern_of_each_group_is_seen_once(limits, seed):
 def test_no_pairs_are_no_visits():
     patterns = patterns_of("clustered", 50, 4, generator(0)).float()
     index, none = Index.of(TensorRows(patterns), size=8), torch.zeros(0, dtype=torch.int64)
-    assert not list(visits.visits(index, patterns[:3], TensorRows(patterns), None, Pairs(none, none)))
+    assert not list(visits.walk(index, patterns[:3], TensorRows(patterns), None, Pairs(none, none)))
 
 
 def test_patterns_of_groups_that_one_state_looks_at_share_tiles():
     patterns = patterns_of("uniform", 1000, 4, generator(0)).float()
     index = Index.of(TensorRows(patterns), size=10)
     every = torch.arange(len(index))
-    made = list(visits.visits(index, patterns[:1], TensorRows(patterns), None, Pairs(torch.zeros_like(every), every)))
+    made = list(visits.walk(index, patterns[:1], TensorRows(patterns), None, Pairs(torch.zeros_like(every), every)))
     assert sum(visit.which.shape[0] for visit in made) == math.ceil(1000 / visits.TILE)

@@ -15,8 +15,7 @@ from hopfield.core.separation import Softmax1, Streamable
 from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import packed
 from hopfield.memory.index.groups import Index
-from hopfield.memory.index.visits import Pairs, Visit
-from hopfield.memory.index.visits import visits as visits_of
+from hopfield.memory.index.visits import Pairs, Visit, walk
 from hopfield.memory.rows import Rows
 
 # groups that each state visits first, for a lower bound of what its patterns weigh together
@@ -31,7 +30,7 @@ _KEPT = 1 << 23
 _MOST = 1 / 16
 PLANNING = 256
 """States that plan, and agree on their levels, at once, each with a bound for every group."""
-LEAST = -60.0
+LEAST = -80.0
 """Logarithm of a share of the weight that is as good as nothing: less of it would be slow."""
 
 
@@ -187,7 +186,7 @@ class Search:
 
     def visits(self, wanted: Pairs) -> Iterator[Visit]:
         """What the wanted groups score."""
-        for visit in visits_of(self.index, self.states, self.rows, self.bias, wanted, self.parts):
+        for visit in walk(self.index, self.states, self.rows, self.bias, wanted, self.parts):
             if self.mask is not None:
                 visit.scores.masked_fill_(~self._alive(visit), -math.inf)
             yield visit

@@ -52,7 +52,7 @@ class Visit(NamedTuple):
     """(T, q, n); -inf where a state or a pattern is padding."""
 
 
-def visits(
+def walk(
     index: Index, states: Tensor, rows: Rows, bias: Tensor | None, pairs: Pairs, parts: int = 1
 ) -> Iterator[Visit]:
     """The scores of states with all patterns of the groups that they are paired with.
