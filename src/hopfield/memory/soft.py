@@ -32,6 +32,8 @@ _HEAVY, _EASE = 2.0**-12, 20
 _FEWER = 16
 # weights relative to the largest below which some are set to 0, or to this, in single and in double precision
 _FAINT, _FAINTEST = 2.0**-74, 2.0**-940
+# patterns of a small memory, and multiplications in scores with it that are no more work than what else there is to do
+_SMALL, _WORK = 1 << 14, 1 << 28
 # part of a tolerance that a pass plans with, and more of it where it nearly suffices: weights are even there, and
 # patterns less far from their mean than is reckoned with
 _MARGIN, _EVEN = 0.82, 0.16
@@ -43,17 +45,32 @@ class Soft(Scored):
 
     def found(self, wanted: Wanted) -> Answer:
         """The association; within the tolerance, if that can be."""
-        peers = self.stored.peers
-        answer = self._bounded(peers.merged(self._near(wanted)), wanted, self.states.dtype)
-        # in double precision, and with a level that is known, where that was not enough; each state by itself
+        if self._small(wanted):
+            return self._careful(wanted, self.states.new_full(self.states.shape[:1], -math.inf, dtype=torch.float64))
+        answer = self._bounded(self.stored.peers.merged(self._near(wanted)), wanted, self.states.dtype)
+        # where that was not enough, each state by itself, with a level that is known
         known = (answer.level - answer.level_bound).nan_to_num(nan=-math.inf)
 
-        def careful(others: Tensor) -> Answer:
-            rest, level = self._of(others), known[others]
-            passed = peers.merged(rest._pass(wanted, torch.float64, Guess(level, level)))
-            return rest._bounded(passed, wanted, torch.float64)
+        def again(others: Tensor) -> Answer:
+            return self._of(others)._careful(wanted, known[others])
 
-        return mended(answer, answer.bound <= self.tolerance, careful)
+        return mended(answer, answer.bound <= self.tolerance, again)
+
+    def _careful(self, wanted: Wanted, known: Tensor) -> Answer:
+        """In double precision, given what the log-sum-exp is not below, (L,)."""
+        passed = self._pass(wanted, torch.float64, Guess(known, known))
+        return self._bounded(self.stored.peers.merged(passed), wanted, torch.float64)
+
+    def _small(self, wanted: Wanted) -> bool:
+        """Whether single precision is not enough, and to do all in double precision less work than to mend that."""
+        stored, states = self.stored, self.states.shape[0]
+        if stored.index is not None or stored.peers.size > 1 or self.states.dtype == torch.float64:
+            return False
+        if stored.patterns.count > _SMALL or states * stored.patterns.count * stored.patterns.width > _WORK:
+            return False
+        with torch.no_grad():
+            off = self._score_error(torch.float32) * wanted.norm + summation_error(torch.float32, wanted.norm, 0.0)
+            return bool((off > self.tolerance).any())
 
     def _near(self, wanted: Wanted) -> Weighed:
         """Softmax in the data type of the states, by groups where these serve, over all patterns for other states."""
