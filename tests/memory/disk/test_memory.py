@@ -259,6 +259,27 @@ def test_missing_files_are_named(tmp_path):
         AssociativeMemory.open(tmp_path / "m")
 
 
+def test_a_memory_without_its_index_opens_and_a_damaged_index_says_what_to_do(tmp_path):
+    patterns = normal(generator(0), 300, 4).float()
+    memory = built(tmp_path / "m", patterns)
+    memory.build_index(size=8)
+    wanted = memory.retrieve(patterns[:5], steps=1, tolerance=1e-3)
+    file = next((tmp_path / "m").glob("index-*"))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(HopfieldError, match=r"damaged.*; once it is deleted the memory opens, and build_index\(\)"):
+        HopfieldError, match=r"damaged.*; once it is deleted the memory opens, and build_index\(\) makes"
+    ):
+        AssociativeMemory.open(tmp_path / "m")
+    file.unlink()
+    with pytest.warns(UserWarning, match=r"the index of the memory at .*m is gone, and it is opened without"):
+        memory = AssociativeMemory.open(tmp_path / "m")
+    assert memory.index is None
+    found = memory.retrieve(patterns[:5], steps=1, tolerance=1e-3)
+    torch.testing.assert_close(found.state, wanted.state, rtol=0, atol=2e-3)
+    memory.build_index(size=8)
+    assert AssociativeMemory.open(tmp_path / "m").index is not None
+
+
 def edited(path, **changes):
     content = json.loads((path / folder.MANIFEST).read_text())
     content |= changes

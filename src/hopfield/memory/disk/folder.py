@@ -264,4 +264,7 @@ def read_index(folder: Path, manifest: Manifest) -> Index | None:
         order, starts, centres, radii = (tensors.pop(name) for name in names)
         return Index(order, starts, centres, radii)
 
-    return _INDEX.read(folder / manifest.index[0], make)
+    try:
+        return _INDEX.read(folder / manifest.index[0], make)
+    except HopfieldError as error:
+        raise HopfieldError(f"{error}; once it is deleted the memory opens, and build_index() makes another") from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -73,10 +75,17 @@ class DiskMemory(AssociativeMemory):
             try:
                 self._open(manifest)
             except HopfieldError:
-                if attempt == 2 or read_manifest(self.folder).generation == manifest.generation:
+                if attempt < 2 and read_manifest(self.folder).generation != manifest.generation:
+                    continue
+                if manifest.index is None or (self.folder / manifest.index[0]).exists():
                     raise
-            else:
-                return
+                warnings.warn(
+                    f"the index of the memory at {self.folder} is gone, and it is opened without: build_index() makes "
+                    "another",
+                    stacklevel=4,
+                )
+                self._open(replace(manifest, index=None))
+            return
 
     def _open(self, manifest: Manifest) -> None:
         segments = [open_segment(self.folder, manifest, extent) for extent in manifest.segments]
