@@ -107,6 +107,23 @@ def test_gradients_where_products_are_summed_in_parts(way):
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("separation", [Softmax(), Softmax1(), Sparsemax()], ids=repr)
+@pytest.mark.parametrize("biased", [False, True], ids=["plain", "biased"])
+def test_gradients_of_beta(way, separation, biased):
+    g = generator(4)
+    patterns = torch.nn.functional.normalize(normal(g, 40, 6), dim=-1).repeat(10, 1) + 0.1 * normal(g, 400, 6)
+    bias = 0.05 * normal(g, 400) if biased else None
+    query, along = patterns[:5] + 0.02 * normal(g, 5, 6), normal(g, 5, 6)
+    gradients = []
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, None)):
+        beta = torch.tensor(30.0, dtype=dtype, requires_grad=True)
+        own = None if bias is None else bias.to(dtype)
+        memory = memory_of(way, patterns.to(dtype), beta=beta, bias=own, separation=separation)
+        found = memory.retrieve(query.to(dtype), steps=1, tolerance=tolerance)
+        gradients.append(torch.autograd.grad((found.state * along.to(dtype)).sum(), beta)[0].double())
+    torch.testing.assert_close(*gradients, rtol=5e-3, atol=1e-5)
+
+
 @each_exact
 @examples(15)
 def test_the_bound_holds_with_values_biases_and_masks(way, separation, seed):

@@ -170,6 +170,8 @@ class Scored:
             return None
         tensors = (stored.patterns.operand, None if stored.values is None else stored.values.operand, stored.bias)
         learned = any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in tensors)
+        # scores of groups depend on β through their states alone
+        learned |= stored.bias is not None and isinstance(self.beta, Tensor) and self.beta.requires_grad
         learning = torch.is_grad_enabled() and learned
         share = min(0.25, self.tolerance / (4 * norm) if norm else 1.0) / stored.peers.size
         with torch.no_grad():

@@ -267,8 +267,6 @@ def test_a_memory_without_its_index_opens_and_a_damaged_index_says_what_to_do(tm
     file = next((tmp_path / "m").glob("index-*"))
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(HopfieldError, match=r"damaged.*; once it is deleted the memory opens, and build_index\(\)"):
-        HopfieldError, match=r"damaged.*; once it is deleted the memory opens, and build_index\(\) makes"
-    ):
         AssociativeMemory.open(tmp_path / "m")
     file.unlink()
     with pytest.warns(UserWarning, match=r"the index of the memory at .*m is gone, and it is opened without"):

@@ -30,7 +30,7 @@ def seen(index, states, rows, bias, pairs):
     return scores, often
 
 
-@pytest.mark.parametrize("limits", [None, (4, 300)], ids=["at once", "in parts"])
+@pytest.mark.parametrize("limits", [None, (4, 300, 8)], ids=["at once", "in parts"])
 @examples(60)
 def test_each_pattern_of_each_group_is_seen_once(limits, seed):
     g = generator(seed)
@@ -44,6 +44,7 @@ def test_each_pattern_of_each_group_is_seen_once(limits, seed):
         if limits is not None:
             patch.setattr(visits, "_LISTED", limits[0])
             patch.setattr(visits, "_SCORES", limits[1])
+            patch.setattr(visits, "_STATES", limits[2])
         scores, often = seen(index, states, TensorRows(patterns), bias, pairs)
     group = torch.empty(count, dtype=torch.int64)
     group[index.order] = torch.repeat_interleave(torch.arange(len(index)), index.sizes)
@@ -52,6 +53,14 @@ def test_each_pattern_of_each_group_is_seen_once(limits, seed):
     assert torch.equal(often, wanted[:, group])
     whole = states @ patterns.mT + (0.0 if bias is None else bias)
     torch.testing.assert_close(scores[often > 0], whole[often > 0], rtol=1e-4, atol=1e-5)
+
+
+def test_states_just_above_a_power_of_two_are_all_seen():
+    patterns = patterns_of("uniform", 20, 3, generator(0)).float()
+    index, states = Index.of(TensorRows(patterns), size=20), torch.ones(2**13 + 1, 3)
+    many = torch.arange(len(states))
+    _, often = seen(index, states, TensorRows(patterns), None, Pairs(many, torch.zeros_like(many)))
+    assert bool((often == 1).all())
 
 
 def test_no_pairs_are_no_visits():

@@ -17,8 +17,8 @@ TILE = FEW
 """Patterns in a tile: as many as are summed in the data type of the scores."""
 # groups whose patterns are listed at once
 _LISTED = 1 << 14
-# scores that are computed at once, about
-_SCORES = 1 << 20
+# states that share a tile at most, and scores that are computed at once, about
+_STATES, _SCORES = 1 << 13, 1 << 20
 
 
 class Pairs(NamedTuple):
@@ -65,7 +65,7 @@ def walk(
         pairs: which states look at which groups.
         parts: in how many parts products are summed.
     """
-    for tiles in _tiles(index, pairs):
+    for tiles in (tiles for some in _apart(pairs) for tiles in _tiles(index, some)):
         scores = rows.products(states[tiles.states], tiles.which, parts)
         if bias is not None:
             scores += bias[tiles.which].unsqueeze(1)
@@ -73,6 +73,15 @@ def walk(
         if tiles.states.shape[1] > 1:
             scores.masked_fill_(~tiles.asking.unsqueeze(2), -math.inf)
         yield Visit(tiles.states, tiles.which, scores)
+
+
+def _apart(pairs: Pairs) -> Iterator[Pairs]:
+    """Pairs of so few states that all of them may share a tile."""
+    if pairs.states.numel():
+        part = pairs.states // _STATES
+        for number in range(int(part.max()) + 1):
+            own = slice(None) if int(part.max()) == 0 else part == number
+            yield Pairs(pairs.states[own], pairs.groups[own])
 
 
 def _tiles(index: Index, pairs: Pairs) -> Iterator[Tiles]:
@@ -83,7 +92,7 @@ def _tiles(index: Index, pairs: Pairs) -> Iterator[Tiles]:
     groups, counts = pairs.groups[by_group].unique_consecutive(return_counts=True)
     first = counts.cumsum(0) - counts
     # numbers of states that are padded to the same, 2^power, come one behind the other
-    power = counts.float().log2().ceil().long()
+    power = torch.frexp((counts - 1).double()).exponent.long()
     # groups that one state alone looks at are one run of patterns, others are runs of their own
     number = torch.arange(groups.shape[0], device=groups.device)
     run = power * (groups.shape[0] + int(pairs.states.max()) + 1) + torch.where(power == 0, state[first], number)
