@@ -115,3 +115,13 @@ def test_portions_are_all_states_in_parts_that_fit(seed):
         size = (part.stop - part.start) * int(counts[part].max()) * 3
         assert part.stop - part.start == 1 or size <= aside._ENTRIES
     assert not list(aside.portions(counts[:0]))
+
+
+@pytest.mark.parametrize(("highest", "known", "spread"), [(20.0, 5.0, False), (60.0, 50.0, False), (90.0, 50.0, True)])
+def test_scores_that_cannot_lie_far_apart_are_known_to_lie_near(highest, known, spread):
+    one = torch.ones(3, dtype=torch.float64)
+    aside = Aside(known * one, known * one, one, highest * one, 1e-9, 1.0)
+    assert aside.spread(torch.float32, aside.reference(torch.float32)) == spread
+    assert aside.spread(torch.float64, aside.reference(torch.float64)) is False
+    far = aside._replace(known=-math.inf * one)
+    assert aside.spread(torch.float32, far.reference(torch.float32)) == (highest > 20)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hopfield.core.kernels.online import LOG2E, OnlineSoftmax, least_power
+from hopfield.core.kernels.online import LOG2E, SLACK, OnlineSoftmax, least_power
 from hopfield.core.separation.base import finite
 from hopfield.core.separation.gather import packed
 from hopfield.memory.sums import WEIGHTS
@@ -76,6 +76,12 @@ class Aside(NamedTuple):
             if bool(((over <= reference) & (reference <= known + _BELOW)).all()):
                 return reference.to(dtype)
         return None
+
+    def spread(self, dtype: torch.dtype, reference: Tensor | None) -> bool:
+        """Whether scores may lie so far beneath a reference, or one that follows them, that weights turn denormal."""
+        most = float(self.highest.max()) * LOG2E
+        above = most + SLACK if reference is None else float(reference.max())
+        return not most + above < -least_power(dtype)
 
 
 class Keeper:

@@ -71,8 +71,11 @@ def _forward(problem: Problem, null: bool, aside: Aside, weigh: Weigh, start: in
     values = problem.values
     assert values is not None
     problem = problem._replace(states=problem.states * LOG2E)
-    online = CarefulSoftmax(problem.states, values.shape[2], null=null, reference=aside.reference(problem.states.dtype))
-    keeper = Keeper(aside, problem.patterns.shape[1], problem.states.dtype)
+    dtype, width = problem.states.dtype, values.shape[2]
+    reference = aside.reference(dtype)
+    spread = aside.spread(dtype, reference)
+    online = CarefulSoftmax(problem.states, width, null=null, reference=reference, spread=spread)
+    keeper = Keeper(aside, problem.patterns.shape[1], dtype)
     memory = room_for(problem)
     for block in _even(blocks(problem)):
         some = scores(problem, block, LOG2E, room=memory)
@@ -81,13 +84,13 @@ def _forward(problem: Problem, null: bool, aside: Aside, weigh: Weigh, start: in
             online.count(keeper.thinned(weights, block.start, online))
             online.mix(weights, values[:, block].to(weights.dtype))
     assert online.mixed is not None
-    reference = online.reference[0].double()
-    nothing = reference == -math.inf  # what takes no part weighs almost nothing, which adds up
+    base = online.reference[0].double()
+    nothing = base == -math.inf  # what takes no part weighs almost nothing, which adds up
     light = Sums(online.total[0, :, 0].masked_fill(nothing[:, 0], 0.0), online.mixed[0].masked_fill(nothing, 0.0))
     parts, rest = keeper.found(online)
     sums, own = zip(*(weigh(heavy, slice(start + at.start, start + at.stop)) for at, heavy in parts), strict=True)
     heavy = Sums(*(torch.cat(entry) for entry in zip(*sums, strict=True)))
-    return finished(light, reference / LOG2E, (heavy, torch.cat(own)), rest / LOG2E)
+    return finished(light, base / LOG2E, (heavy, torch.cat(own)), rest / LOG2E)
 
 
 class _Scan(torch.autograd.Function):

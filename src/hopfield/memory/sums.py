@@ -44,9 +44,11 @@ class Sums(NamedTuple):
 class CarefulSoftmax(OnlineSoftmax):
     """The running log-sum-exp and mean with few terms a sum, for one memory (B = 1)."""
 
-    def __init__(self, states: Tensor, width: int, *, null: bool, reference: Tensor | None) -> None:
+    def __init__(
+        self, states: Tensor, width: int, *, null: bool, reference: Tensor | None, spread: bool = True
+    ) -> None:
         """`reference`, (L,): of the weights from the beginning to the end; None where it is to follow the scores."""
-        super().__init__(states, width, null=null)
+        super().__init__(states, width, null=null, spread=spread)
         assert self.mixed is not None
         self.total, self.mixed = self.total.double(), self.mixed.double()
         self._fixed = reference is not None

@@ -11,8 +11,8 @@ from hopfield.core.separation.base import finite
 
 LOG2E = math.log2(math.e)
 """Scores are multiplied by this before they come here."""
-# scores that stay within 2^±_SLACK of the reference need no new one: exp2 neither overflows nor loses anything
-_SLACK = 24.0
+SLACK = 24.0
+"""Scores that stay within 2^±SLACK of the reference need no new one: exp2 neither overflows nor loses anything."""
 # scores of a block that are looked at to see whether weights turn denormal
 _LOOK = 64
 
@@ -55,10 +55,10 @@ class OnlineSoftmax:
     def powers(self, scores: Tensor) -> Tensor:
         """The same, not counted yet."""
         top = scores.amax(-1, keepdim=True)
-        rises = top > self.reference + _SLACK
+        rises = top > self.reference + SLACK
         if not self._ask or bool(rises.any()):
             # a reference of 0 where that is near enough saves subtracting it
-            risen = torch.where(rises, torch.where(top.abs() <= _SLACK, 0.0, top), self.reference)
+            risen = torch.where(rises, torch.where(top.abs() <= SLACK, 0.0, top), self.reference)
             factor = torch.exp2(self.reference - finite(risen))
             self.total *= factor
             if self.mixed is not None:
