@@ -256,3 +256,6 @@ if __name__ == "__main__":
     dist.barrier()
     dist.destroy_process_group()
     sys.stdout.write(json.dumps({"rank": place, "bound": math.inf}))
+    sys.stdout.flush()
+    # gloo's threads may still let go of tensors while the interpreter ends, which now and then aborts it
+    os._exit(0)
