@@ -60,5 +60,5 @@ def _some(problem: Problem, starts: list[int]) -> Problem:
         slices = [slice(start, start + _PIECE) for start in starts]
         return torch.cat([rows[:, own] if axis == 1 else rows[..., own] for own in slices], axis)
 
-    states, patterns, _, bias, mask, _ = problem
-    return Problem(states, some(patterns, 1).to(states.dtype), None, some(bias, 2), some(mask, 2))
+    patterns, bias, mask = some(problem.patterns, 1), some(problem.bias, 2), some(problem.mask, 2)
+    return problem._replace(patterns=patterns.to(problem.states.dtype), values=None, bias=bias, mask=mask)

@@ -55,14 +55,15 @@ class Rows(ABC):
     def take(self, indices: Tensor) -> Tensor:
         """The rows at some indices (n,): (n, d)."""
 
+    def gathered(self, which: Tensor) -> Tensor:
+        """The rows at indices (T, n): (T, n, d)."""
+        return self.take(which.flatten()).view(*which.shape, self.width)
+
     def products(self, states: Tensor, which: Tensor, parts: int = 1) -> Tensor:
         """x·ξ for states (T, q, d) and the rows at indices (T, n): (T, q, n), without gradients; see `similarities`."""
         result = states.new_empty(*states.shape[:2], which.shape[1])
-        for own, rows in self._portions(which, states.dtype):
-            if parts > 1:
-                result[own] = similarities(states[own], rows, parts=parts)
-            else:
-                torch.bmm(states[own], rows.mT, out=result[own])
+        for part, rows in self._portions(which, states.dtype):
+            result[part] = similarities(states[part], rows, parts=parts)
         return result
 
     def sums(self, weights: Tensor, which: Tensor) -> Tensor:
@@ -77,8 +78,7 @@ class Rows(ABC):
         size = max(1, _ENTRIES // max(1, which.shape[1] * self.width))
         for start in range(0, which.shape[0], size):
             part = slice(start, start + size)
-            own = which[part]
-            yield part, self.take(own.flatten()).view(*own.shape, self.width).to(dtype)
+            yield part, self.gathered(which[part]).to(dtype)
 
     @abstractmethod
     def norm(self) -> float:

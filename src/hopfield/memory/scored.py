@@ -16,7 +16,7 @@ from hopfield.core.kernels.streaming import scores as scores_of
 from hopfield.core.separation import Streamable
 from hopfield.memory.aside import Heavy
 from hopfield.memory.bounds import product_terms, score_error
-from hopfield.memory.index.search import PLANNING, Plan, Search, taken
+from hopfield.memory.index.search import PLANNING, Plan, Search
 from hopfield.memory.peers import Weighed
 from hopfield.memory.rows import Rows
 from hopfield.memory.stored import Stored
@@ -110,10 +110,10 @@ class Scored:
         most = min(_PARTS, self.stored.patterns.width // _TERMS)
         if not math.isfinite(self.tolerance) or self.states.dtype != torch.float32 or most < 2:
             return self
-        made, spare = self, self.tolerance - summation_error(torch.float32, norm, 0.0)
-        while (off := norm * float(made._score_error(torch.float32).max())) > spare and made.parts < most:
+        made = self
+        while (moved := float(made._moved(norm).max())) > self.tolerance and made.parts < most:
             made = replace(self, parts=min(2 * made.parts, most))
-        chosen = made.parts if off <= _NEAR * spare else 1
+        chosen = made.parts if moved <= _NEAR * self.tolerance else 1
         # the same everywhere
         agreed = int(self.stored.peers.highest(torch.tensor([float(chosen)], device=self.states.device)))
         return made if agreed == made.parts else replace(self, parts=agreed)
@@ -155,8 +155,8 @@ class Scored:
     def _scores_of(self, candidates: Heavy, rows: Rows) -> tuple[Tensor, Tensor]:
         """Candidates' rows (L, w, v) and scores (L, w), float64; -inf where there is none."""
         stored = self.stored
-        patterns = taken(stored.patterns, candidates.which).double()
-        values = patterns if rows is stored.patterns else taken(rows, candidates.which).double()
+        patterns = stored.patterns.gathered(candidates.which).double()
+        values = patterns if rows is stored.patterns else rows.gathered(candidates.which).double()
         scores = torch.bmm(patterns, self.states.double().unsqueeze(-1)).squeeze(-1)
         if stored.bias is not None and len(stored.bias):
             scores = scores + stored.bias[candidates.which]
@@ -171,7 +171,8 @@ class Scored:
         tensors = (stored.patterns.operand, None if stored.values is None else stored.values.operand, stored.bias)
         learned = any(isinstance(tensor, Tensor) and tensor.requires_grad for tensor in tensors)
         # scores of groups depend on β through their states alone
-        learned |= stored.bias is not None and isinstance(self.beta, Tensor) and self.beta.requires_grad
+        if stored.bias is not None and not separation.sparse and isinstance(self.beta, Tensor):
+            learned |= self.beta.requires_grad
         learning = torch.is_grad_enabled() and learned
         share = min(0.25, self.tolerance / (4 * norm) if norm else 1.0) / stored.peers.size
         with torch.no_grad():
@@ -201,6 +202,10 @@ class Scored:
             length * self._number() < torch.finfo(dtype).max / 16
         )
         return torch.where(within, total, math.inf)
+
+    def _moved(self, norm: float) -> Tensor:
+        """How far single precision may take a mean of vectors of up to some norm, float64 (L,)."""
+        return self._score_error(torch.float32) * norm + summation_error(torch.float32, norm, 0.0)
 
     def _highest_score(self) -> Tensor:
         """A bound of the size of all scores, float64 (L,)."""

@@ -69,8 +69,7 @@ class Soft(Scored):
         if stored.patterns.count > _SMALL or states * stored.patterns.count * stored.patterns.width > _WORK:
             return False
         with torch.no_grad():
-            off = self._score_error(torch.float32) * wanted.norm + summation_error(torch.float32, wanted.norm, 0.0)
-            return bool((off > self.tolerance).any())
+            return bool((self._moved(wanted.norm) > self.tolerance).any())
 
     def _near(self, wanted: Wanted) -> Weighed:
         """Softmax in the data type of the states, by groups where these serve, over all patterns for other states."""
@@ -141,8 +140,7 @@ class Soft(Scored):
         """What is to be set aside where single precision would not do, and what may be left out."""
         light = torch.full_like(guess.level, math.inf)
         if dtype != torch.float64:
-            error = self._score_error(dtype) * wanted.norm + summation_error(dtype, wanted.norm, 0.0)
-            light = self.tolerance / error.clamp(min=1e-300)
+            light = self.tolerance / self._moved(wanted.norm).clamp(min=1e-300)
             light = torch.where(light < 1, (light * (_MARGIN + _EVEN * light)).clamp(min=1e-9), light)
         least = unit(dtype)
         if math.isfinite(self.tolerance) and wanted.norm:

@@ -27,26 +27,16 @@ def like(actual, expected, *, atol=1e-4):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_similarities(library, shape, dtype):
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
+def test_similarities(library, shape, dtype, parts):
     batch, rows, columns, width = shape
     g = generator(0)
     states, patterns = normal(g, batch, rows, width).to(dtype), normal(g, batch, columns, width).to(dtype)
-    bias = normal(g, columns).to(dtype)
-    like(similarities(states, patterns), states @ patterns.mT)
-    like(similarities(states, patterns, bias), states @ patterns.mT + bias)
-    assert similarities(states, patterns).dtype == dtype
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_similarities_in_parts(library, shape, dtype):
-    batch, rows, columns, width = shape
-    g = generator(5)
-    states, patterns = normal(g, batch, rows, width).to(dtype), normal(g, batch, columns, width).to(dtype)
     bias, memory = normal(g, columns).to(dtype), torch.empty(batch, rows, columns, dtype=dtype)
-    for parts in (2, 3, 8):
-        like(similarities(states, patterns, parts=parts), states @ patterns.mT)
-        like(similarities(states, patterns, bias, parts=parts, out=memory), states @ patterns.mT + bias)
+    like(similarities(states, patterns, parts=parts), states @ patterns.mT)
+    like(similarities(states, patterns, bias, parts=parts), states @ patterns.mT + bias)
+    like(similarities(states, patterns, bias, parts=parts, out=memory), states @ patterns.mT + bias)
+    assert similarities(states, patterns, parts=parts).dtype == dtype
 
 
 @pytest.mark.parametrize("level", [True, False])

@@ -197,15 +197,17 @@ class _Streaming(torch.autograd.Function):
     """Values and potential with gradients recomputed block by block."""
 
     @staticmethod
-    def forward(ctx: Any, separation: Streamable, mask: Tensor | None, *inputs: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, separation: Streamable, parts: int, mask: Tensor | None, *inputs: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         states, patterns, values, bias = inputs
         assert states is not None
         assert patterns is not None
-        problem = Problem(states, patterns, values, bias, mask)
-        parts = [_forward(problem.rows(rows), separation) for rows in tiles(problem)]
-        normalizer = tuple(torch.cat(entry, 1) for entry in zip(*(part[1] for part in parts), strict=True))
-        mixed = states.new_zeros(()) if values is None else torch.cat([p[0] for p in parts if p[0] is not None], 1)
-        ctx.separation = separation
+        problem = Problem(states, patterns, values, bias, mask, parts)
+        passed = [_forward(problem.rows(rows), separation) for rows in tiles(problem)]
+        normalizer = tuple(torch.cat(entry, 1) for entry in zip(*(part[1] for part in passed), strict=True))
+        mixed = states.new_zeros(()) if values is None else torch.cat([p[0] for p in passed if p[0] is not None], 1)
+        ctx.separation, ctx.parts = separation, parts
         ctx.save_for_backward(states, patterns, values, bias, mask, mixed, *normalizer)
         return mixed, normalizer[0].squeeze(-1)
 
@@ -213,8 +215,8 @@ class _Streaming(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivatives()
         states, patterns, values, bias, mask, mixed, *normalizer = ctx.saved_tensors
-        problem = Problem(states, patterns, values, bias, mask)
-        gradients = Gradients(problem, ctx.needs_input_grad[2:])
+        problem = Problem(states, patterns, values, bias, mask, ctx.parts)
+        gradients = Gradients(problem, ctx.needs_input_grad[3:])
         for rows in tiles(problem):
             backward_rows(
                 problem.rows(rows),
@@ -227,6 +229,7 @@ class _Streaming(torch.autograd.Function):
             )
         result = (gradients.states, gradients.patterns, gradients.values, gradients.bias)
         return (
+            None,
             None,
             None,
             *(
@@ -297,8 +300,8 @@ def _backward_exponential(
 
 def stream(problem: Problem, separation: Streamable) -> tuple[Tensor, Tensor]:
     """Values (B, L, v) (empty if the problem has none) and potential (B, L); differentiable once."""
-    states, patterns, values, bias, mask, _ = problem
+    states, patterns, values, bias, mask, parts = problem
     if states.device.type == "cpu":
         keep_buffers()
-    result: tuple[Tensor, Tensor] = _Streaming.apply(separation, mask, states, patterns, values, bias)
+    result: tuple[Tensor, Tensor] = _Streaming.apply(separation, parts, mask, states, patterns, values, bias)
     return result

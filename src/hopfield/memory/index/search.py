@@ -256,8 +256,3 @@ def _merged(level: Tensor, states: Tensor, levels: Tensor) -> Tensor:
     top = level.scatter_reduce(0, at, levels, "amax")
     base = finite(top)
     return base + (level - base).exp().scatter_add(0, at, (levels - base[states]).exp()).log()
-
-
-def taken(rows: Rows, which: Tensor) -> Tensor:
-    """Rows at indices (G, n): (G, n, v)."""
-    return rows.take(which.flatten()).reshape(*which.shape, rows.width)

@@ -65,7 +65,7 @@ def walk(
         pairs: which states look at which groups.
         parts: in how many parts products are summed.
     """
-    for tiles in (tiles for some in _apart(pairs) for tiles in _tiles(index, some)):
+    for tiles in (tiles for some in _of_few_states(pairs) for tiles in _tiles(index, some)):
         scores = rows.products(states[tiles.states], tiles.which, parts)
         if bias is not None:
             scores += bias[tiles.which].unsqueeze(1)
@@ -75,18 +75,15 @@ def walk(
         yield Visit(tiles.states, tiles.which, scores)
 
 
-def _apart(pairs: Pairs) -> Iterator[Pairs]:
+def _of_few_states(pairs: Pairs) -> Iterator[Pairs]:
     """Pairs of so few states that all of them may share a tile."""
-    if pairs.states.numel():
-        part = pairs.states // _STATES
-        for number in range(int(part.max()) + 1):
-            own = slice(None) if int(part.max()) == 0 else part == number
-            yield Pairs(pairs.states[own], pairs.groups[own])
+    part = pairs.states // _STATES
+    for number in part.bincount().nonzero().flatten().tolist():
+        own = part == number
+        yield Pairs(pairs.states[own], pairs.groups[own])
 
 
 def _tiles(index: Index, pairs: Pairs) -> Iterator[Tiles]:
-    if not pairs.groups.numel():
-        return
     by_group = pairs.groups.argsort(stable=True)
     state = pairs.states[by_group]
     groups, counts = pairs.groups[by_group].unique_consecutive(return_counts=True)
